@@ -1,0 +1,1 @@
+"""The front door: Client, and its thin synchronous facade."""

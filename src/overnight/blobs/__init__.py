@@ -1,0 +1,1 @@
+"""Blobs and Journal on files."""

@@ -1,0 +1,1 @@
+"""Frozen settings: flag > environment > file > default, read once."""

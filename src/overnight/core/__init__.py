@@ -1,0 +1,1 @@
+"""PURE: decisions from values. No await, clock, random, logging or I/O."""

@@ -1,0 +1,1 @@
+"""The data plane: sources, templates, segments, shards, ledgers and the merge."""

@@ -1,0 +1,1 @@
+"""The HTTP transport: the only file that knows the HTTP library."""

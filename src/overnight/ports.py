@@ -1,0 +1,398 @@
+"""The seams: what the engine and the data plane ask of the outside. Protocols only, no behaviour.
+
+`Provider` (a batch API), `Upstream` (a real-time API), `Store` and `StoreReader` (jobs and batches),
+`ObjectStore` (what the server keeps), `Blobs` and `Journal` (files), `Clock`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol, Self
+
+from overnight.types import (
+    Account,
+    Batch,
+    BatchId,
+    BatchState,
+    FileId,
+    Job,
+    JobId,
+    PicoUSD,
+    RemoteBatch,
+    RemoteId,
+    Segment,
+    Shard,
+    Tag,
+    Tokens,
+)
+
+# ---------------------------------------------------------------------------------------------- time
+
+
+class Clock(Protocol):
+    """Time, injected everywhere."""
+
+    def now(self) -> float:
+        """Wall clock: unix seconds."""
+
+    def elapsed(self) -> float:
+        """Seconds that really passed since some start; runs on while the machine sleeps, never jumps."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after that many seconds of elapsed time."""
+
+
+# ------------------------------------------------------------------------------------------- provider
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a batch API takes."""
+
+    rows: int  # requests per batch
+    size: int  # bytes per batch file, with our margin
+    window: float  # seconds until an unfinished batch expires
+    creates_per_hour: int | None
+    retention: float | None  # seconds that result files are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """All that a create call needs."""
+
+    file_id: FileId
+    endpoint: str
+    tag: Tag
+    metadata: Mapping[str, str]
+
+
+class Provider(Protocol):
+    """A batch API, seen by one account. Every method raises `ProviderError` with a `Failure`;
+    `failure.proves_refusal` is True only where the provider certainly took nothing."""
+
+    name: str
+    dialect: str
+    limits: Limits
+    short_polling: bool
+    """The server named itself ours, so that short polling and visibility delays are safe."""
+
+    async def identify(self, known_batch: RemoteId | None, known_file: FileId | None, known: Account | None) -> Account:
+        """The account behind the key. Where the API names none and `known` is given, it is that account exactly
+        when the batch or file known to be ours can be seen; otherwise an account without organisation."""
+
+    async def upload(self, content: Callable[[], BinaryIO], size: int, filename: str) -> FileId:
+        """Store a batch input file; `content` may be called again by a retry that is safe."""
+
+    async def create(self, submission: Submission) -> RemoteBatch:
+        """Create a batch: one POST, never repeated below this call."""
+
+    async def find(self, tag: Tag, file_id: FileId | None, since: float) -> Sequence[RemoteBatch]:
+        """Every batch created at or after `since` (unix seconds of the provider, five minutes are allowed for skew)
+        that carries the tag or was made of the file: oldest first. Complete, or it raises."""
+
+    async def find_files(self, filename: str) -> Sequence[FileId]:
+        """Our input files of that name. Complete, or it raises."""
+
+    async def status(self, ids: Sequence[RemoteId]) -> Mapping[RemoteId, RemoteBatch]:
+        """The batches as they are now, by list call where that is cheaper; an id that is not found is left out."""
+
+    async def download(self, file_id: FileId, into: BlobWriter) -> None:
+        """Write the file's bytes. Raises when what came is not whole (length, last line), after three tries."""
+
+    async def cancel(self, remote_id: RemoteId) -> RemoteBatch | None:
+        """Ask to cancel; None where the batch is already over."""
+
+    async def delete_file(self, file_id: FileId) -> None:
+        """Delete; a file that is gone counts as deleted."""
+
+    async def close(self) -> None:
+        """Close connections."""
+
+
+# ------------------------------------------------------------------------------------------- upstream
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamReply:
+    """Answer of a real-time API: status, body as JSON bytes, request id, and how long to wait before another try."""
+
+    status: int
+    body: bytes
+    request_id: str | None = None
+    retry_after: float | None = None
+
+
+class Upstream(Protocol):
+    """A real-time API: one request at a time."""
+
+    name: str
+    concurrency: int
+    """Requests that it serves well at the same time."""
+
+    async def answer(self, endpoint: str, body: bytes) -> UpstreamReply:
+        """POST one request body to the endpoint (`/v1/chat/completions`). Raises `ProviderError` where no whole answer
+        came; then the request may have run."""
+
+    async def models(self) -> Sequence[str]:
+        """Names of the models that it serves."""
+
+    async def start(self) -> None:
+        """Make ready (start a child, look whether the URL answers)."""
+
+    async def close(self) -> None:
+        """Stop children, close connections."""
+
+
+# --------------------------------------------------------------------------------------------- store
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Ownership of a job (or another name). `epoch` grows with every new owner and stands in every commit."""
+
+    name: str
+    owner: str
+    epoch: int
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the audit log; `data` is free of content."""
+
+    job_id: JobId
+    at: float
+    name: str
+    batch_id: BatchId | None = None
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """One transaction. Updated records are compare-and-set on `version`: the record is passed with the version it was
+    read with, and stored with that version plus one. Anything that does not fit raises `Conflict`; a lease of another
+    epoch `LeaseLost`; then nothing is written."""
+
+    job: Job | None = None
+    new_segments: tuple[Segment, ...] = ()
+    new_shards: tuple[Shard, ...] = ()
+    new_batches: tuple[Batch, ...] = ()
+    batches: tuple[Batch, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobTotals:
+    """Sums over all batches of a job, made by the store."""
+
+    batches: Mapping[BatchState, int] = field(default_factory=dict)
+    rows: int = 0  # rows in first-round shards
+    sent: int = 0  # requests in batches that were or may have been submitted
+    ended: int = 0  # rows of batches with totals
+    succeeded: int = 0
+    backlog: int = 0  # retryable rows that wait for a follow-up
+    failed: int = 0  # rows that ended without success and do not wait
+    kinds: Mapping[str, int] = field(default_factory=dict)  # failures by kind, over all attempts
+    tokens: Tokens = Tokens()
+    cost: PicoUSD = PicoUSD(0)
+    cost_unknown: int = 0  # collected batches whose cost is not known, or not all of it
+    unknown_rows: int = 0
+    open_tokens: int = 0  # ceiling of input tokens in batches that are out
+    open_max_output: int = 0
+    uncleaned: int = 0  # ended batches with files of ours still at the provider
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """What a decision needs; small whatever the job's size. Ended batches are not in it."""
+
+    job: Job
+    open: tuple[Batch, ...]  # OPEN_STATES, oldest first
+    ready: tuple[Batch, ...]  # some PLANNED batches with not_before <= now, in order of rank, segment, creation
+    next_ready: float | None  # earliest not_before of the other PLANNED ones
+    totals: JobTotals
+    oldest_backlog: float | None  # when the longest waiting backlog was collected
+    creates_last_hour: int
+
+
+class StoreReader(Protocol):
+    """Reading only: for status, results and the page."""
+
+    async def job(self, job_id: JobId) -> Job | None:
+        """The job, or None."""
+
+    async def find_job(self, identity: str) -> Job | None:
+        """The job of that identity, or None."""
+
+    async def jobs(self, limit: int = 1000) -> Sequence[Job]:
+        """Newest first."""
+
+    async def totals(self, job_id: JobId) -> JobTotals:
+        """Sums over the job's batches."""
+
+    def batches(self, job_id: JobId) -> AsyncIterator[Batch]:
+        """All batches in order of creation, loaded a page at a time."""
+
+    async def batch(self, batch_id: BatchId) -> Batch | None:
+        """One batch, or None."""
+
+    async def segments(self, job_id: JobId) -> Sequence[Segment]:
+        """All segments by index."""
+
+    async def contributing(self, job_id: JobId, segment: int) -> Sequence[Batch]:
+        """The batches with totals that hold rows of that segment (follow-ups included), by rank, then creation."""
+
+    async def shards(self, job_id: JobId, segment: int | None = None) -> Sequence[Shard]:
+        """Shards of the job (of one segment), in order of creation."""
+
+    async def events(self, job_id: JobId, limit: int = 1000) -> Sequence[Event]:
+        """The audit log, oldest first."""
+
+
+class Store(StoreReader, Protocol):
+    """Jobs, segments, shards, batches, events and leases."""
+
+    async def acquire(self, name: str, owner: str, seconds: float, force: bool = False) -> Lease | None:
+        """Take the lease, with a new epoch, when it is free, expired by the store's clock, or `force` says that its owner
+        is known to be dead; else None. The same owner gets it again under the same epoch."""
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease:
+        """Extend it. Raises `LeaseLost`."""
+
+    async def release(self, lease: Lease) -> None:
+        """Give it back; nothing happens when it is lost already."""
+
+    async def create_job(self, job: Job) -> Job:
+        """Insert, or return the job that already has this identity."""
+
+    async def commit(self, lease: Lease, changes: Changes) -> None:
+        """Write all of it, durably, or nothing."""
+
+    async def ask(self, job_id: JobId, event: Event, change: Callable[[Job], Job]) -> Job:
+        """Change what is asked of the job (cancel, resume, limits, selection) without owning it: read, change, compare and
+        set, again on conflict."""
+
+    async def view(self, job_id: JobId, now: float, ready: int) -> JobView:
+        """The view, with at most `ready` planned batches."""
+
+    async def backlog(self, job_id: JobId, limit: int) -> Sequence[Batch]:
+        """Batches with retryable rows that no follow-up has taken, oldest first."""
+
+    async def to_clean(self, job_id: JobId, limit: int) -> Sequence[Batch]:
+        """Ended batches whose remote files are still there."""
+
+    async def close(self) -> None:
+        """Finish the writing thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document of the server: `doc` is JSON, `state` a word to filter by, `seq` grows with every insertion."""
+
+    kind: str
+    tenant: str
+    id: str
+    seq: int
+    version: int
+    state: str
+    created_at: float
+    doc: bytes
+
+
+class ObjectStore(Protocol):
+    """What the server keeps: files, batches, idempotency records, each a small JSON document."""
+
+    async def insert(self, kind: str, tenant: str, id: str, state: str, created_at: float, doc: bytes) -> Stored:
+        """Raises `Conflict` where the id exists."""
+
+    async def update(self, old: Stored, state: str, doc: bytes) -> Stored:
+        """Compare and set on the version. Raises `Conflict`."""
+
+    async def get(self, kind: str, tenant: str | None, id: str) -> Stored | None:
+        """One document; tenant None: of any tenant."""
+
+    async def list(
+        self,
+        kind: str,
+        tenant: str | None,
+        after: str | None,
+        limit: int,
+        newest_first: bool = True,
+        states: Sequence[str] | None = None,
+    ) -> Sequence[Stored]:
+        """A page in order of insertion, starting behind the document with id `after` (LookupError: no such)."""
+
+    async def delete(self, kind: str, tenant: str, id: str) -> bool:
+        """True where it was there."""
+
+    async def close(self) -> None:
+        """Finish the writing thread."""
+
+
+# --------------------------------------------------------------------------------------------- files
+
+
+class BlobWriter(Protocol):
+    """A blob in the making. Leaving the `with` without `commit` leaves nothing behind."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append; raises `LocalError` with the path when the disk is full."""
+
+    def tell(self) -> int:
+        """Bytes written."""
+
+    def commit(self) -> None:
+        """Publish under the name: fsync, rename, directory fsync. An existing blob of that name is replaced."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class BlobReader(Protocol):
+    """Random access to a published blob; may be used from several threads."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly those bytes (fewer only at the end)."""
+
+    def close(self) -> None: ...
+
+
+class Blobs(Protocol):
+    """Immutable named files, `a/b/c.jsonl`. Synchronous: call from a worker thread."""
+
+    def create(self, name: str) -> BlobWriter:
+        """A writer for a new blob."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Read from the start. Raises `LocalError` where it is missing."""
+
+    def reader(self, name: str) -> BlobReader:
+        """Read anywhere."""
+
+    def size(self, name: str) -> int | None:
+        """Bytes, or None where it is missing."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Names that start with the prefix, sorted."""
+
+    def delete(self, name: str) -> None:
+        """Remove; a missing one is fine."""
+
+    def free(self) -> int | None:
+        """Bytes left on the disk, or None where there is no such limit."""
+
+
+class Journal(Protocol):
+    """An append-only file of lines. What `append` returned from is on the disk."""
+
+    async def append(self, line: bytes) -> tuple[int, int]:
+        """Offset and length of the line (without its newline) once it is durable; calls are grouped while one write is under
+        way."""
+
+    def replay(self) -> Iterator[tuple[int, bytes]]:
+        """`(offset, line)` of all whole lines; a torn tail is cut when the journal is opened."""
+
+    async def close(self) -> None:
+        """Flush and close."""

@@ -1,0 +1,1 @@
+"""Prices per token, offline, with their source named."""

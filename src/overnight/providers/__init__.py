@@ -1,0 +1,1 @@
+"""Batch APIs, one file each."""

@@ -1,0 +1,1 @@
+"""The batch APIs as a server: one file per resource."""

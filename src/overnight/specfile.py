@@ -1,0 +1,1 @@
+"""Spec files: YAML in, typed spec or one clear error line out."""

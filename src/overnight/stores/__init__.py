@@ -1,0 +1,1 @@
+"""Store, StoreReader and ObjectStore on SQL databases."""

@@ -1,0 +1,1 @@
+"""Shipped for tests: conformance suites, fakes and fault scenarios."""

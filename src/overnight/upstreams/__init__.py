@@ -1,0 +1,1 @@
+"""Real-time APIs, one request at a time."""

@@ -1,0 +1,1 @@
+"""PURE: the dialects of the providers, bytes to types and back, for clients and servers alike."""
