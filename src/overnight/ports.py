@@ -254,8 +254,8 @@ class Store(StoreReader, Protocol):
     """Jobs, segments, shards, batches, events and leases."""
 
     async def acquire(self, name: str, owner: str, seconds: float, force: bool = False) -> Lease | None:
-        """Take the lease, with a new epoch, when it is free, expired by the store's clock, or `force` says that its owner
-        is known to be dead; else None. The same owner gets it again under the same epoch."""
+        """Take the lease, with a new epoch, when it is free, expired by the store's clock, or `force` says that its
+        owner is known to be dead; else None. The same owner gets it again under the same epoch."""
 
     async def renew(self, lease: Lease, seconds: float) -> Lease:
         """Extend it. Raises `LeaseLost`."""
@@ -270,8 +270,8 @@ class Store(StoreReader, Protocol):
         """Write all of it, durably, or nothing."""
 
     async def ask(self, job_id: JobId, event: Event, change: Callable[[Job], Job]) -> Job:
-        """Change what is asked of the job (cancel, resume, limits, selection) without owning it: read, change, compare and
-        set, again on conflict."""
+        """Change what is asked of the job (cancel, resume, limits, selection) without owning it: read, change,
+        compare and set, again on conflict."""
 
     async def view(self, job_id: JobId, now: float, ready: int) -> JobView:
         """The view, with at most `ready` planned batches."""
@@ -356,7 +356,8 @@ class BlobReader(Protocol):
     def read_at(self, offset: int, length: int) -> bytes:
         """Exactly those bytes (fewer only at the end)."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the file."""
 
 
 class Blobs(Protocol):
@@ -388,8 +389,8 @@ class Journal(Protocol):
     """An append-only file of lines. What `append` returned from is on the disk."""
 
     async def append(self, line: bytes) -> tuple[int, int]:
-        """Offset and length of the line (without its newline) once it is durable; calls are grouped while one write is under
-        way."""
+        """Offset and length of the line (without its newline) once it is durable; calls are grouped while one
+        write is under way."""
 
     def replay(self) -> Iterator[tuple[int, bytes]]:
         """`(offset, line)` of all whole lines; a torn tail is cut when the journal is opened."""
