@@ -320,6 +320,7 @@ class Job:
     deadline: float | None = None
     selection: Selection = Selection()
     planned: Selection | None = None  # the selection whose rows are all in shards; None: planning is not done
+    approved: Selection | None = None  # the planned selection that may be sent; submissions need approved == planned
     account: Account | None = None
     max_requests: int | None = None
     max_cost: PicoUSD | None = None
