@@ -10,7 +10,7 @@ from overnight.types import PicoUSD, Tokens
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Price per token in pico-dollars (US$ 1 per million tokens = 1,000,000). `above` holds further rates that
-    apply to the whole request when its input exceeds a number of tokens (long-context tiers), highest threshold last."""
+    apply to the whole request when its input exceeds a number of tokens (long-context tiers), highest last."""
 
     input: int
     cached: int
