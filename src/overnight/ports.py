@@ -14,17 +14,16 @@ from overnight.types import (
     Account,
     Batch,
     BatchId,
-    BatchState,
     FileId,
     Job,
     JobId,
-    PicoUSD,
+    JobTotals,
+    JobView,
     RemoteBatch,
     RemoteId,
     Segment,
     Shard,
     Tag,
-    Tokens,
 )
 
 # ---------------------------------------------------------------------------------------------- time
@@ -180,40 +179,6 @@ class Changes:
     new_batches: tuple[Batch, ...] = ()
     batches: tuple[Batch, ...] = ()
     events: tuple[Event, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class JobTotals:
-    """Sums over all batches of a job, made by the store."""
-
-    batches: Mapping[BatchState, int] = field(default_factory=dict)
-    rows: int = 0  # rows in first-round shards
-    sent: int = 0  # requests in batches that were or may have been submitted
-    ended: int = 0  # rows of batches with totals
-    succeeded: int = 0
-    backlog: int = 0  # retryable rows that wait for a follow-up
-    failed: int = 0  # rows that ended without success and do not wait
-    kinds: Mapping[str, int] = field(default_factory=dict)  # failures by kind, over all attempts
-    tokens: Tokens = Tokens()
-    cost: PicoUSD = PicoUSD(0)
-    cost_unknown: int = 0  # collected batches whose cost is not known, or not all of it
-    unknown_rows: int = 0
-    open_tokens: int = 0  # ceiling of input tokens in batches that are out
-    open_max_output: int = 0
-    uncleaned: int = 0  # ended batches with files of ours still at the provider
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """What a decision needs; small whatever the job's size. Ended batches are not in it."""
-
-    job: Job
-    open: tuple[Batch, ...]  # OPEN_STATES, oldest first
-    ready: tuple[Batch, ...]  # some PLANNED batches with not_before <= now, in order of rank, segment, creation
-    next_ready: float | None  # earliest not_before of the other PLANNED ones
-    totals: JobTotals
-    oldest_backlog: float | None  # when the longest waiting backlog was collected
-    creates_last_hour: int
 
 
 class StoreReader(Protocol):

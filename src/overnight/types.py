@@ -226,6 +226,7 @@ class Totals:
     foreign: int = 0  # answers with an id that is not ours
     repeated: int = 0  # further answers for a row already answered
     malformed: int = 0  # lines that are no JSON object or hold no id
+    labels: Mapping[str, int] = field(default_factory=dict)  # succeeded rows by label, where the job asks for labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +264,7 @@ class Batch:
     taken: int = 0  # rows of it that went out again in follow-ups
     backlog_taken: bool = False  # its retryable rows have gone into a follow-up (or were given up)
     cleaned: bool = False  # our remote files are deleted (or kept by wish)
+    duplicate_of: BatchId | None = None  # accepted twice by the provider: its money counts, its rows do not
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +328,7 @@ class Job:
     max_cost: PicoUSD | None = None
     hold: Hold | None = None
     cancel_requested: bool = False
+    forgiven: Mapping[str, int] = field(default_factory=dict)  # failures by kind, and "ended", at the last resume
     exported: Mapping[str, str] = field(default_factory=dict)  # path -> state digest it was written from
     output: str | None = None  # absolute path
 
@@ -345,3 +348,38 @@ class Entry:
     burned: int  # attempts used up so far, this one included
     paid: int  # attempts that the provider ran so far, this one included
     message: str | None = None  # short reason, free of content
+
+
+@dataclass(frozen=True, slots=True)
+class JobTotals:
+    """Sums over all batches of a job, made by the store."""
+
+    batches: Mapping[BatchState, int] = field(default_factory=dict)
+    rows: int = 0  # rows in first-round shards
+    sent: int = 0  # requests in batches that were or may have been submitted
+    ended: int = 0  # rows of batches with totals
+    succeeded: int = 0
+    backlog: int = 0  # retryable rows that wait for a follow-up
+    failed: int = 0  # rows that ended without success and do not wait
+    kinds: Mapping[str, int] = field(default_factory=dict)  # failures by kind, over all attempts
+    labels: Mapping[str, int] = field(default_factory=dict)  # succeeded rows by label, where labels are asked
+    tokens: Tokens = Tokens()
+    cost: PicoUSD = PicoUSD(0)
+    cost_unknown: int = 0  # collected batches whose cost is not known, or not all of it
+    unknown_rows: int = 0
+    open_tokens: int = 0  # ceiling of input tokens in batches that are out
+    open_max_output: int = 0
+    uncleaned: int = 0  # ended batches with files of ours still at the provider
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """What a decision needs; small whatever the job's size. Ended batches are not in it."""
+
+    job: Job
+    open: tuple[Batch, ...]  # OPEN_STATES, oldest first
+    ready: tuple[Batch, ...]  # some PLANNED batches with not_before <= now, in order of rank, segment, creation
+    next_ready: float | None  # earliest not_before of the other PLANNED ones
+    totals: JobTotals
+    oldest_backlog: float | None  # when the longest waiting backlog was collected
+    creates_last_hour: int
