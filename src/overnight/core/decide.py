@@ -1,0 +1,322 @@
+"""What is left to do for a job, and when to look again: pure, from a small view.
+
+`decide` changes nothing. It may be called at any time and any number of times; performing its actions and committing
+the events that came of them leads to the next view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from overnight.core.cost import Rates, ceiling, dollars
+from overnight.core.deadline import poll_interval
+from overnight.spec import Spec
+from overnight.types import Batch, BatchId, BatchState, Hold, JobView, PicoUSD
+
+SETTLE_LOOKS = 3
+"""Looks at the provider's listing before a submission may be called absent (contracts: 15.1, step 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Write the intent, upload the shard, create the batch."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Find out what became of a submission. `prove`: enough has passed that finding nothing proves absence."""
+
+    batch: Batch
+    prove: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Ask the provider how these batches stand."""
+
+    batches: tuple[Batch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Ask the provider to stop a batch."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class CancelUnsent:
+    """Nothing left yet: cancel here."""
+
+    batches: tuple[Batch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Download the answers, judge them, write the ledger."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """Put rows that wait for another attempt into new shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """Delete our files of ended batches at the provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldJob:
+    """Stand still until somebody acts."""
+
+    hold: Hold
+
+
+Action = Submit | Settle | Poll | Cancel | CancelUnsent | Collect | FollowUp | Clean | HoldJob
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What this process knows of a submission whose fate is open, in elapsed (not wall-clock) seconds."""
+
+    since: float  # first look
+    looks: int
+    last: float
+    owner_dead: bool  # its sender is known to be gone: nothing can leave any more
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a decision needs beside the view."""
+
+    spec: Spec
+    in_flight: int
+    follow_up_rows: int  # a follow-up of so many rows is full
+    visibility: float
+    settle_every: float
+    poll: float | None
+    creates_per_hour: int | None
+    rates: Rates | None  # for the ceiling of `max_cost`: the batch price, else the standard one
+    clean: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Actions to perform now; `wake_at` (wall clock) is when to look again, None where nothing will ever be left."""
+
+    actions: tuple[Action, ...]
+    wake_at: float | None
+    finished: bool = False
+
+
+@dataclass(slots=True)
+class _Draft:
+    actions: list[Action] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+
+
+def decide(view: JobView, now: float, elapsed: float, waits: Mapping[BatchId, Wait], terms: Terms) -> Decision:
+    """Everything that can be done now. Submissions come last, and none while the job is held, canceled, not approved, or
+    where a rule (brake, expectation, limit) would be crossed: then the decision is to hold."""
+    draft = _Draft()
+    due: list[Batch] = []
+    for batch in view.open:
+        _open_batch(batch, view, now, elapsed, waits, terms, draft, due)
+    if due:
+        draft.actions.append(Poll(tuple(due)))
+    if view.job.cancel_requested:
+        if view.ready:
+            draft.actions.append(CancelUnsent(view.ready))
+        elif view.next_ready is not None:
+            draft.wakes.append(view.next_ready)
+    elif view.job.hold is None and _approved(view):
+        _sending(view, now, terms, draft)
+    if view.totals.uncleaned and terms.clean:
+        draft.actions.append(Clean())
+    return _decision(view, draft)
+
+
+def _decision(view: JobView, draft: _Draft) -> Decision:
+    nothing_open = not view.open and not draft.actions
+    waiting = bool(view.ready) or view.next_ready is not None or view.totals.backlog > 0
+    finished = nothing_open and _approved(view) and (view.job.cancel_requested or not waiting)
+    wake = min(draft.wakes) if draft.wakes else None
+    return Decision(tuple(draft.actions), None if finished else wake, finished)
+
+
+def _approved(view: JobView) -> bool:
+    return view.job.planned is not None and view.job.planned == view.job.approved
+
+
+def _open_batch(
+    batch: Batch,
+    view: JobView,
+    now: float,
+    elapsed: float,
+    waits: Mapping[BatchId, Wait],
+    terms: Terms,
+    draft: _Draft,
+    due: list[Batch],
+) -> None:
+    match batch.state:
+        case BatchState.SUBMITTING:
+            _settle(batch, now, elapsed, waits.get(batch.id), terms, draft)
+        case BatchState.IN_PROGRESS | BatchState.CANCELING:
+            look = next_poll(batch, now, terms.poll)
+            wanted = batch.cancel_requested or view.job.cancel_requested
+            if wanted and batch.state is BatchState.IN_PROGRESS and (not batch.cancel_requested or look <= now):
+                draft.actions.append(Cancel(batch))  # a cancel is asked again at every look until it shows
+            elif look <= now:
+                due.append(batch)
+            else:
+                draft.wakes.append(look)
+        case BatchState.ENDED:
+            draft.actions.append(Collect(batch))
+        case BatchState.HELD:
+            pass  # the operator's turn
+        case BatchState.PLANNED | BatchState.COLLECTED | BatchState.FAILED | BatchState.ABSENT | BatchState.CANCELED:
+            pass  # never in `view.open`
+        case _:
+            assert_never(batch.state)
+
+
+def next_poll(batch: Batch, now: float, override: float | None) -> float:
+    """When to look at a batch again: by its age, counted from its acceptance."""
+    started = batch.accepted_at if batch.accepted_at is not None else batch.created_at
+    last = batch.polled_at if batch.polled_at is not None else started
+    return last + poll_interval(max(0.0, last - started), override)
+
+
+def _settle(batch: Batch, now: float, elapsed: float, wait: Wait | None, terms: Terms, draft: _Draft) -> None:
+    if wait is None:
+        draft.actions.append(Settle(batch, prove=False))
+        return
+    needed = terms.visibility if wait.owner_dead else terms.visibility + terms.spec.policy.create_timeout
+    passed = elapsed - wait.since
+    # With no visibility delay configured, one look behind us and one more are the proof.
+    enough_looks = wait.looks >= (SETTLE_LOOKS - 1 if terms.visibility > 0 else 1)
+    if passed >= needed and enough_looks:
+        draft.actions.append(Settle(batch, prove=True))
+        return
+    next_look = wait.last + terms.settle_every
+    if elapsed >= next_look:
+        draft.actions.append(Settle(batch, prove=False))
+    else:
+        draft.wakes.append(now + (next_look - elapsed))
+
+
+def _sending(view: JobView, now: float, terms: Terms, draft: _Draft) -> None:
+    stop = brake(view, terms.spec) or unexpected(view, terms.spec)
+    if stop is not None and (view.ready or view.next_ready is not None or view.totals.backlog):
+        draft.actions.append(HoldJob(stop))
+        return
+    room = min(terms.in_flight - len(view.open), _creates_left(view, terms))
+    sent, committed = view.totals.sent, _committed(view, terms.rates)
+    for batch in view.ready[: max(room, 0)]:
+        stop = _over_limit(view, batch, sent, committed, terms.rates)
+        if stop is not None:
+            draft.actions.append(HoldJob(stop))
+            return
+        sent += batch.shard.rows
+        committed += batch_ceiling(batch, terms.rates) or 0
+        draft.actions.append(Submit(batch))
+    if view.ready and not view.open and room <= 0:
+        draft.wakes.append(now + 60)  # creations per hour are used up
+    if view.next_ready is not None:
+        draft.wakes.append(view.next_ready)
+    if view.totals.backlog:
+        _follow_up(view, now, terms, draft)
+
+
+def _follow_up(view: JobView, now: float, terms: Terms, draft: _Draft) -> None:
+    """Failed rows go out again when they fill a batch, when nothing else is open, or after a while."""
+    alone = not view.open and not view.ready and view.next_ready is None
+    oldest = view.oldest_backlog if view.oldest_backlog is not None else now
+    latest = oldest + terms.spec.policy.follow_up_after
+    if view.totals.backlog >= terms.follow_up_rows or alone or now >= latest:
+        draft.actions.append(FollowUp())
+    else:
+        draft.wakes.append(latest)
+
+
+def _creates_left(view: JobView, terms: Terms) -> int:
+    if terms.creates_per_hour is None:
+        return terms.in_flight
+    return terms.creates_per_hour - view.creates_last_hour
+
+
+def batch_ceiling(batch: Batch, rates: Rates | None) -> PicoUSD | None:
+    """The most that a batch can cost; None where the price or a row's output limit is unknown."""
+    shard = batch.shard
+    if rates is None or (shard.max_output is None and rates.output > 0):
+        return None
+    return ceiling(shard.tokens_ceiling, shard.max_output or 0, rates)
+
+
+def _committed(view: JobView, rates: Rates | None) -> int:
+    if rates is None:
+        return view.totals.cost
+    return view.totals.cost + ceiling(view.totals.open_tokens, view.totals.open_max_output, rates)
+
+
+def _over_limit(view: JobView, batch: Batch, sent: int, committed: int, rates: Rates | None) -> Hold | None:
+    job = view.job
+    if job.max_requests is not None and sent + batch.shard.rows > job.max_requests:
+        return Hold(
+            "limit",
+            f"{sent} requests are sent and the next batch holds {batch.shard.rows}: over --max-requests {job.max_requests}",
+            5,
+        )
+    if job.max_cost is None:
+        return None
+    most = batch_ceiling(batch, rates)
+    if most is None:
+        return Hold("limit", "--max-cost cannot be kept: the price or the output limit of this model is unknown", 5)
+    unknown = most // max(batch.shard.rows, 1) * view.totals.unknown_rows
+    if committed + unknown + most > job.max_cost:
+        told = dollars(PicoUSD(committed + unknown))
+        return Hold(
+            "limit",
+            f"{told} are spent or reserved and the next batch may cost {dollars(most)}: over --max-cost "
+            f"{dollars(job.max_cost)}",
+            5,
+        )
+    return None
+
+
+def brake(view: JobView, spec: Spec) -> Hold | None:
+    """The brake: of the rows ended since the last resume, and enough of them, a share failed the same way."""
+    rule = spec.policy.brake
+    if rule is None:
+        return None
+    forgiven = view.job.forgiven
+    ended = view.totals.ended - forgiven.get("ended", 0)
+    if ended < rule.after:
+        return None
+    for kind, rows in view.totals.kinds.items():
+        failed = rows - forgiven.get(kind, 0)
+        if failed >= rule.share * ended:
+            return Hold("brake", f"{failed} of the {ended} rows that ended failed the same way: {kind}", 5)
+    return None
+
+
+def unexpected(view: JobView, spec: Spec) -> Hold | None:
+    """What `rows.expect` says of labels and does not hold, judged from 20 succeeded rows on."""
+    expected = spec.rows.expect
+    labeled = sum(view.totals.labels.values())
+    if expected is None or expected.labels is None or "expect" in view.job.forgiven or labeled < 20:
+        return None
+    for label, (least, most) in expected.labels.items():
+        share = view.totals.labels.get(label, 0) / labeled
+        if not least <= share <= most:
+            return Hold(
+                "expect", f"label {label!r} has {share:.0%} of {labeled} rows, not {least:.0%} to {most:.0%}", 5
+            )
+    return None
