@@ -84,12 +84,13 @@ Action = Submit | Settle | Poll | Cancel | CancelUnsent | Collect | FollowUp | C
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What this process knows of a submission whose fate is open, in elapsed (not wall-clock) seconds."""
+    """What this process knows of a submission that is not settled, in elapsed (not wall-clock) seconds."""
 
-    since: float  # first look
+    since: float  # first look, or the first failed attempt to send
     looks: int
     last: float
     owner_dead: bool  # its sender is known to be gone: nothing can leave any more
+    unsent: bool = False  # nothing can have been created: send again
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,8 @@ class _Draft:
 
 
 def decide(view: JobView, now: float, elapsed: float, waits: Mapping[BatchId, Wait], terms: Terms) -> Decision:
-    """Everything that can be done now. Submissions come last, and none while the job is held, canceled, not approved, or
-    where a rule (brake, expectation, limit) would be crossed: then the decision is to hold."""
+    """Everything that can be done now. Submissions come last, and none while the job is held, canceled or not approved,
+    nor where a rule (brake, expectation, limit) would be crossed: then the decision is to hold."""
     draft = _Draft()
     due: list[Batch] = []
     for batch in view.open:
@@ -195,8 +196,18 @@ def next_poll(batch: Batch, now: float, override: float | None) -> float:
 
 
 def _settle(batch: Batch, now: float, elapsed: float, wait: Wait | None, terms: Terms, draft: _Draft) -> None:
+    if wait is None and batch.file_id is None:
+        draft.actions.append(Submit(batch))  # a create leaves only after the upload is committed
+        return
     if wait is None:
         draft.actions.append(Settle(batch, prove=False))
+        return
+    if wait.unsent:
+        again = wait.last + min(5.0 * 2.0 ** min(wait.looks, 6), 120.0)
+        if elapsed >= again:
+            draft.actions.append(Submit(batch))
+        else:
+            draft.wakes.append(now + (again - elapsed))
         return
     needed = terms.visibility if wait.owner_dead else terms.visibility + terms.spec.policy.create_timeout
     passed = elapsed - wait.since
@@ -271,7 +282,8 @@ def _over_limit(view: JobView, batch: Batch, sent: int, committed: int, rates: R
     if job.max_requests is not None and sent + batch.shard.rows > job.max_requests:
         return Hold(
             "limit",
-            f"{sent} requests are sent and the next batch holds {batch.shard.rows}: over --max-requests {job.max_requests}",
+            f"{sent} requests are sent and the next batch holds {batch.shard.rows}: over --max-requests "
+            f"{job.max_requests}",
             5,
         )
     if job.max_cost is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from overnight.spec import Policy
-from overnight.types import FailureKind
+from overnight.types import Failure, FailureKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +45,46 @@ def again(kind: FailureKind, burned: int, paid: int, policy: Policy) -> bool:
     """Whether a row goes out again by itself, after `burned` attempts that count and `paid` ones that ran."""
     told = treatment(kind)
     return told.again and burned <= policy.retries and paid < policy.max_paid
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The shard goes out again in a new batch, not before `delay` seconds have passed."""
+
+    delay: float
+
+
+QUOTA_BACKOFF = (60.0, 1800.0)
+"""First and longest wait in seconds after a refusal for quota."""
+MOST_FILE_TRIES = 3
+"""A provider that does not see the uploaded file is believed after so many submissions."""
+
+
+def fate_of_shard(failure: Failure, tries: int, policy: Policy) -> PutBack | None:
+    """What happens to a shard whose batch was refused as a whole after `tries` earlier put-backs; nothing of it ran.
+    None: its rows end with this failure."""
+    match failure.kind:
+        case FailureKind.QUOTA:
+            first, longest = QUOTA_BACKOFF
+            return PutBack(max(min(first * 2.0**tries, longest), failure.retry_after or 0.0))
+        case FailureKind.ACCOUNT:
+            return PutBack(0.0)  # the job is held; resuming sends it again
+        case FailureKind.FILE:
+            return PutBack(10.0 * (tries + 1)) if tries < MOST_FILE_TRIES else None
+        case FailureKind.TRANSIENT:
+            return PutBack(max(30.0 * 2.0**tries, failure.retry_after or 0.0)) if tries < policy.retries else None
+        case (
+            FailureKind.PERMANENT
+            | FailureKind.TRUNCATED
+            | FailureKind.REFUSED
+            | FailureKind.INVALID
+            | FailureKind.EMPTY
+            | FailureKind.EXPIRED
+            | FailureKind.CANCELED
+            | FailureKind.MISSING
+            | FailureKind.BAD_ROW
+            | FailureKind.EMPTY_ROW
+        ):
+            return None
+        case _:
+            assert_never(failure.kind)
