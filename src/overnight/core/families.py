@@ -1,0 +1,90 @@
+"""Model families of OpenAI: what each takes, as far as it is certain. The rest passes and is left to the provider.
+
+Sources: OpenAI's guides for reasoning models, the latest model and deployment (as of November 2026), and its answers to
+refused parameters. Models behind another base URL belong to no family.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+OPENAI_HOST: Final = "api.openai.com"
+
+
+class Thinking(Enum):
+    """Whether a family spends output tokens on reasoning before it answers."""
+
+    NEVER = "never"
+    OFF = "off"  # unless `reasoning_effort` asks for it
+    UNSURE = "unsure"  # it can; whether it does by default is not known
+    ON = "on"  # unless `reasoning_effort: none`
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A group of models with the same rules. `longest`: output tokens that every model of it takes."""
+
+    name: str
+    thinking: Thinking
+    limit_name: str  # field of chat completions that limits the output
+    longest: int = 16_384
+    refused: frozenset[str] = frozenset()  # parameters refused whatever else is set
+
+
+_NO_EFFORT: Final = frozenset({"reasoning_effort"})
+GENERIC: Final = Family("of another server", Thinking.NEVER, "max_tokens")
+UNKNOWN: Final = Family("of no known family", Thinking.UNSURE, "max_completion_tokens")
+EMBEDDING: Final = Family("text-embedding", Thinking.NEVER, "max_tokens")
+ADA: Final = Family("text-embedding-ada-002", Thinking.NEVER, "max_tokens", refused=frozenset({"dimensions"}))
+OLD: Final = Family("gpt-3.5 and gpt-4", Thinking.NEVER, "max_tokens", longest=4_096, refused=_NO_EFFORT)
+GPT_4O: Final = Family("gpt-4o and gpt-4.1", Thinking.NEVER, "max_tokens", refused=_NO_EFFORT)
+O_SERIES: Final = Family("o-series", Thinking.ALWAYS, "max_completion_tokens", 65_536)
+GPT_5: Final = Family("gpt-5", Thinking.ALWAYS, "max_completion_tokens", 128_000)
+GPT_5_CHAT: Final = Family("gpt-5-chat", Thinking.NEVER, "max_completion_tokens", refused=_NO_EFFORT)
+GPT_5_OFF: Final = Family("gpt-5.1, 5.2 and 5.4", Thinking.OFF, "max_completion_tokens", 128_000)
+GPT_5_LATER: Final = Family("later gpt-5", Thinking.UNSURE, "max_completion_tokens", 128_000)
+GPT_6: Final = Family("gpt-6 and later", Thinking.ON, "max_completion_tokens", 128_000)
+
+_GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(o?)(?:-(.+))?")
+_O = re.compile(r"o\d+(?:-.+)?")
+_OFF_BY_DEFAULT = frozenset({1, 2, 4})  # minor versions of gpt-5 whose effort is `none` when not set
+
+
+def official(provider: str, base_url: str | None) -> bool:
+    """Whether requests go to OpenAI itself (its regional hosts included)."""
+    if provider != "openai":
+        return False
+    if base_url is None:
+        return True
+    host = base_url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0].lower()
+    return host == OPENAI_HOST or host.endswith("." + OPENAI_HOST)
+
+
+def family(provider: str, model: str, base_url: str | None = None) -> Family:
+    """The family of a model, by its name; fine-tuned models belong to the model they were made of."""
+    if not official(provider, base_url):
+        return GENERIC
+    name = model.removeprefix("ft:").partition(":")[0]
+    if name.startswith("text-embedding-"):
+        return ADA if name.startswith("text-embedding-ada") else EMBEDDING
+    if _O.fullmatch(name):
+        return O_SERIES
+    matched = _GPT.fullmatch(name)
+    if matched is None:
+        return UNKNOWN
+    major, minor, omni, variant = int(matched[1]), int(matched[2] or 0), bool(matched[3]), matched[4] or ""
+    if major <= 4:
+        return GPT_4O if omni or (major, minor) >= (4, 1) else OLD
+    return GPT_6 if major > 5 else _gpt_5(minor, variant)
+
+
+def _gpt_5(minor: int, variant: str) -> Family:
+    if variant.startswith("chat"):
+        return GPT_5_CHAT if minor == 0 else GPT_5_LATER
+    if minor == 0 or variant.startswith(("pro", "codex")):
+        return GPT_5
+    return GPT_5_OFF if minor in _OFF_BY_DEFAULT else GPT_5_LATER

@@ -1,0 +1,236 @@
+"""The one table of parameters: neutral names in the spec, each endpoint's own names on the wire.
+
+`parameters` of a spec takes the neutral names (`max_output_tokens`, `temperature`, ...) and, for the limit of the
+output, each endpoint's own spelling. A name that is not in the table is refused; what stands under `extra` is sent as
+it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from overnight.core.families import ADA, EMBEDDING, Family, Thinking, family, official
+from overnight.errors import UsageError
+from overnight.spec import Spec
+from overnight.types import Endpoint
+
+LIMIT: Final = "max_output_tokens"
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+LEAST_RESPONSES_LIMIT: Final = 16  # the responses endpoint refuses less
+
+_CHAT, _RESPONSES, _EMBEDDINGS = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS
+_GENERATING: Final = frozenset({_CHAT, _RESPONSES})
+_ENDPOINTS: Final = {None: _CHAT, "chat": _CHAT, "responses": _RESPONSES, "embeddings": _EMBEDDINGS}
+_SAMPLING: Final = frozenset(
+    {"temperature", "top_p", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "logit_bias"}
+)
+_ALIASES: Final = {"max_tokens": LIMIT, "max_completion_tokens": LIMIT}
+
+Check = Callable[[Any], str | None]
+"""None where the value is fine, else what it must be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Where a parameter may stand, and what its value must be."""
+
+    endpoints: frozenset[Endpoint]
+    check: Check
+
+
+def _number(least: float, most: float | None = None, whole: bool = False) -> Check:
+    kind = "a whole number" if whole else "a number"
+    wanted = f"{kind} of at least {least:g}" if most is None else f"{kind} from {least:g} to {most:g}"
+
+    def check(value: Any) -> str | None:
+        fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        return None if fits and value >= least and (most is None or value <= most) else wanted
+
+    return check
+
+
+def _of_type(kind: type, wanted: str) -> Check:
+    return lambda value: None if isinstance(value, kind) else wanted
+
+
+def _one_of(*words: str) -> Check:
+    return lambda value: None if value in words else f"one of {', '.join(words)}"
+
+
+def _stop(value: Any) -> str | None:
+    texts = value if isinstance(value, list | tuple) else [value]
+    fits = 1 <= len(texts) <= 4 and all(isinstance(text, str) and text for text in texts)
+    return None if fits else "a text, or a list of one to four texts"
+
+
+def _whole(value: Any) -> str | None:
+    return None if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+
+
+_text = _of_type(str, "text")
+_switch = _of_type(bool, "true or false")
+_mapping = _of_type(dict, "a mapping")
+_list = _of_type(list, "a list")
+_anything: Check = lambda value: None  # noqa: E731
+
+TABLE: Final[Mapping[str, Parameter]] = {
+    LIMIT: Parameter(_GENERATING, _number(1, whole=True)),
+    "temperature": Parameter(_GENERATING, _number(0, 2)),
+    "top_p": Parameter(_GENERATING, _number(0, 1)),
+    "seed": Parameter(frozenset({_CHAT}), _whole),
+    "stop": Parameter(frozenset({_CHAT}), _stop),
+    "presence_penalty": Parameter(frozenset({_CHAT}), _number(-2, 2)),
+    "frequency_penalty": Parameter(frozenset({_CHAT}), _number(-2, 2)),
+    "logit_bias": Parameter(frozenset({_CHAT}), _mapping),
+    "logprobs": Parameter(_GENERATING, _switch),
+    "top_logprobs": Parameter(_GENERATING, _number(0, 20, whole=True)),
+    "reasoning_effort": Parameter(_GENERATING, _one_of(*EFFORTS)),
+    "verbosity": Parameter(_GENERATING, _one_of("low", "medium", "high")),
+    "tools": Parameter(_GENERATING, _list),
+    "tool_choice": Parameter(_GENERATING, _anything),
+    "parallel_tool_calls": Parameter(_GENERATING, _switch),
+    "store": Parameter(_GENERATING, _switch),
+    "metadata": Parameter(_GENERATING, _mapping),
+    "prompt_cache_key": Parameter(_GENERATING, _text),
+    "safety_identifier": Parameter(_GENERATING, _text),
+    "truncation": Parameter(frozenset({_RESPONSES}), _one_of("auto", "disabled")),
+    "dimensions": Parameter(frozenset({_EMBEDDINGS}), _number(1, whole=True)),
+    "user": Parameter(frozenset(Endpoint), _text),
+}
+
+_REFUSED: Final = {
+    "model": "set `model` of the spec",
+    "messages": "set `prompt` of the spec",
+    "input": "set `prompt` of the spec",
+    "instructions": "set `prompt.system` of the spec",
+    "response_format": "set `answer` of the spec",
+    "text": "set `answer` of the spec (and `verbosity` here)",
+    "service_tier": "batches have one tier: leave it out",
+    "encoding_format": "overnight chooses it: leave it out",
+}
+"""Fields of a request that something else of the spec stands for."""
+
+
+def endpoint_of(spec: Spec) -> Endpoint:
+    """The endpoint of the spec's job kind; chat where it names none."""
+    return _ENDPOINTS[spec.endpoint]
+
+
+def checked(spec: Spec, provider: str, model: str, base_url: str | None = None) -> dict[str, Any]:
+    """`spec.parameters` under their neutral names, without `extra`, the log probabilities of `with: [logprobs]` added.
+    Raises `UsageError` for a name that is not known, a value out of range, and what endpoint or model family refuse."""
+    endpoint, kind = endpoint_of(spec), family(provider, model, base_url)
+    if kind in {EMBEDDING, ADA} and endpoint in _GENERATING:
+        raise UsageError(f"`endpoint`: model {model} makes embeddings; set `endpoint: embeddings`")
+    given: dict[str, Any] = {}
+    for name, value in spec.parameters.items():
+        if name == "extra":
+            _require(name, _mapping(value))
+            continue
+        for neutral, plain in _neutral(name, value):
+            if neutral in given:
+                raise UsageError(f"`parameters.{name}`: `{neutral}` is given twice; keep one of them")
+            _check(neutral, plain, name, endpoint)
+            given[neutral] = plain
+    if "logprobs" in spec.extra and endpoint in _GENERATING:
+        given.setdefault("logprobs", True)
+    _family_takes(given, kind, model)
+    if official(provider, base_url) and endpoint is _RESPONSES and given.get(LIMIT, 16) < LEAST_RESPONSES_LIMIT:
+        raise UsageError(f"`parameters.{LIMIT}`: /v1/responses takes {LEAST_RESPONSES_LIMIT} or more")
+    return given
+
+
+def request_fields(
+    spec: Spec, provider: str, model: str, base_url: str | None = None, limit: int | None = None
+) -> dict[str, Any]:
+    """The parameters as fields of the request body: everything but model, prompt and answer format. `limit` is the most
+    output tokens of a row (`core.limits.output_limit`). On the responses endpoint `text` may be among the fields: the
+    answer format belongs into the same mapping."""
+    endpoint, given = endpoint_of(spec), checked(spec, provider, model, base_url)
+    given.pop(LIMIT, None)
+    fields = _on_responses(given) if endpoint is _RESPONSES else given
+    if endpoint is _CHAT and "top_logprobs" in fields:
+        fields["logprobs"] = True
+    if limit is not None and endpoint in _GENERATING:
+        fields[LIMIT if endpoint is _RESPONSES else family(provider, model, base_url).limit_name] = limit
+    fields.update(spec.parameters.get("extra", {}))
+    return fields
+
+
+def _neutral(name: str, value: Any) -> list[tuple[str, Any]]:
+    if name == "reasoning" and isinstance(value, dict) and value.keys() == {"effort"}:
+        return [("reasoning_effort", value["effort"])]
+    if name in {"stream", "n"} and (value is False or (name == "n" and value == 1)):
+        return []  # what a batch does anyway
+    if name == "stream":
+        raise UsageError("`parameters.stream`: a batch cannot stream; leave it out")
+    if name == "n":
+        raise UsageError("`parameters.n`: a row has one answer; leave it out")
+    if name in _REFUSED:
+        raise UsageError(f"`parameters.{name}`: {_REFUSED[name]}")
+    return [(_ALIASES.get(name, name), value)]
+
+
+def _check(neutral: str, value: Any, written: str, endpoint: Endpoint) -> None:
+    known = TABLE.get(neutral)
+    if known is None:
+        guess = difflib.get_close_matches(neutral, [*TABLE, *_ALIASES], n=1)
+        hint = f"did you mean `{guess[0]}`?" if guess else f"known: {', '.join(sorted(TABLE))}"
+        raise UsageError(
+            f"`parameters.{written}`: unknown parameter; {hint} (what stands under `parameters.extra` is sent as it is)"
+        )
+    if endpoint not in known.endpoints:
+        raise UsageError(f"`parameters.{written}`: {endpoint.value} does not take it; leave it out")
+    _require(written, known.check(value))
+
+
+def _require(name: str, wanted: str | None) -> None:
+    if wanted is not None:
+        raise UsageError(f"`parameters.{name}`: must be {wanted}")
+
+
+def _family_takes(given: Mapping[str, Any], kind: Family, model: str) -> None:
+    for name in given:
+        if name in kind.refused:
+            raise UsageError(f"`parameters.{name}`: model {model} ({kind.name}) does not take it; leave it out")
+        if name in _SAMPLING and _thinks(kind, given.get("reasoning_effort")):
+            remedy = "leave it out"
+            if kind.thinking is not Thinking.ALWAYS:
+                remedy += " or set `reasoning_effort: none`"
+            raise UsageError(
+                f"`parameters.{name}`: model {model} ({kind.name}) does not take it while it reasons; {remedy}"
+            )
+
+
+def _thinks(kind: Family, effort: str | None) -> bool:
+    """Whether the model certainly reasons."""
+    match kind.thinking:
+        case Thinking.ALWAYS:
+            return True
+        case Thinking.NEVER:
+            return False
+        case Thinking.ON:
+            return effort != "none"
+        case Thinking.OFF | Thinking.UNSURE:
+            return effort not in {None, "none"}
+
+
+def _on_responses(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same parameters as /v1/responses spells them."""
+    fields: dict[str, Any] = {}
+    for name, value in given.items():
+        match name:
+            case "reasoning_effort":
+                fields["reasoning"] = {"effort": value}
+            case "verbosity":
+                fields["text"] = {"verbosity": value}
+            case "logprobs":
+                pass
+            case _:
+                fields[name] = value
+    if given.get("logprobs") or "top_logprobs" in given:
+        fields["include"] = ["message.output_text.logprobs"]
+    return fields
