@@ -222,6 +222,9 @@ class Store(StoreReader, Protocol):
         """Take the lease, with a new epoch, when it is free, expired by the store's clock, or `force` says that its
         owner is known to be dead; else None. The same owner gets it again under the same epoch."""
 
+    async def holder(self, name: str) -> Lease | None:
+        """Whose lease it is (expired ones too), or None where it is free."""
+
     async def renew(self, lease: Lease, seconds: float) -> Lease:
         """Extend it. Raises `LeaseLost`."""
 

@@ -264,6 +264,7 @@ class Batch:
     taken: int = 0  # rows of it that went out again in follow-ups
     backlog_taken: bool = False  # its retryable rows have gone into a follow-up (or were given up)
     cleaned: bool = False  # our remote files are deleted (or kept by wish)
+    sender: str = ""  # the process that may have sent it (`Lease.owner`)
     duplicate_of: BatchId | None = None  # accepted twice by the provider: its money counts, its rows do not
 
 

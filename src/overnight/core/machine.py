@@ -30,8 +30,10 @@ from overnight.types import (
 
 @dataclass(frozen=True, slots=True)
 class SubmitStarted:
-    """The intent is on the disk; from here on bytes may leave."""
+    """The intent is on the disk; from here on bytes may leave, on this account's bill."""
 
+    account: str
+    sender: str
     at: float
 
 
@@ -40,6 +42,7 @@ class Uploaded:
     """The input file is at the provider; a create may leave until the deadline (wall clock), never after it."""
 
     file_id: FileId
+    sender: str
     create_deadline: float
 
 
@@ -223,10 +226,10 @@ def evolve(batch: Batch, event: Event) -> Batch:
 
 def _apply(batch: Batch, event: Event) -> Batch:
     match event:
-        case SubmitStarted(at):
-            return replace(batch, state=_S.SUBMITTING, submitted_at=at)
-        case Uploaded(file_id, create_deadline):
-            return replace(batch, file_id=file_id, create_deadline=create_deadline)
+        case SubmitStarted(account, sender, at):
+            return replace(batch, state=_S.SUBMITTING, account=account, sender=sender, submitted_at=at)
+        case Uploaded(file_id, sender, create_deadline):
+            return replace(batch, file_id=file_id, sender=sender, create_deadline=create_deadline)
         case SubmitAccepted(remote, at):
             return replace(batch, state=_S.IN_PROGRESS, remote=remote, accepted_at=at, first_seen_at=at, polled_at=at)
         case SubmitRejected(failure, _, final):

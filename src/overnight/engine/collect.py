@@ -1,0 +1,113 @@
+"""Bringing answers home: raw files first, then the ledger, then one commit; and sending out again what may succeed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from overnight.core.machine import Collected, RowsTaken, evolve
+from overnight.core.retry import again
+from overnight.data.answers import collect as read_answers
+from overnight.data.follow_up import write_follow_up
+from overnight.data.ledger import entries_of
+from overnight.engine.work import Work, in_thread
+from overnight.errors import ProviderError
+from overnight.ports import Changes
+from overnight.types import Batch, FailureKind, FileId, Hold, Job, Outcome, Shard
+
+LOST_AFTER = 3
+"""Looks after which a result file that the provider no longer has is believed to be gone."""
+
+
+async def collect(work: Work, batch: Batch, job: Job) -> None:
+    """Download both files, judge every row, commit. Safe to repeat: blobs are replaced, the commit happens once.
+    Raises `ProviderError` where a file cannot be had now."""
+    assert batch.remote is not None
+    answers: list[str] = []
+    for file_id, kind in ((batch.remote.output_file, "output"), (batch.remote.error_file, "error")):
+        name = f"jobs/{batch.job_id}/answers/{batch.id}.{kind}.jsonl"
+        if file_id is not None and await _download(work, batch, file_id, name):
+            answers.append(name)
+    blob, totals = await in_thread(
+        read_answers,
+        replace(batch, answers=tuple(answers)),
+        job,
+        work.check,
+        work.blobs,
+        work.rates,
+        work.terms.spec.policy,
+        work.segments,
+        work.run_tag,
+    )
+    if batch.duplicate_of is not None:
+        totals = replace(totals, retryable={})  # its rows are the other batch's to try again
+    after = evolve(batch, Collected(tuple(answers), blob, totals, work.clock.now()))
+    told = work.event("collected", after, rows=totals.rows, succeeded=totals.counts.succeeded)
+    await work.commit(Changes(batches=(after,), events=(told,)))
+    work.lost_answers.pop(batch.id, None)
+    work.log_end(after)
+    refused = totals.kinds.get(FailureKind.ACCOUNT, 0)
+    if refused:
+        await work.hold(Hold("account", f"the provider refused {refused} rows for billing or access", 4))
+
+
+async def _download(work: Work, batch: Batch, file_id: FileId, name: str) -> bool:
+    """True when the blob holds the file; False when the provider has it no more, seen several times."""
+    with work.blobs.create(name) as writer:
+        try:
+            await work.provider.download(file_id, writer)
+        except ProviderError as error:
+            if error.failure.status != 404:
+                raise
+            looks = work.lost_answers.get(batch.id, 0) + 1
+            work.lost_answers[batch.id] = looks
+            if looks < LOST_AFTER:
+                raise
+            work.log("answers_gone", {"batch": batch.id, "file": file_id})
+            return False
+        await in_thread(writer.commit)
+    return True
+
+
+async def follow_up(work: Work, job: Job) -> None:
+    """Put rows that wait for another attempt into new shards and planned batches, the oldest first, about one
+    batch's worth a call. One transaction: no row can go out twice, none be forgotten."""
+    sources: list[Batch] = []
+    waiting = 0
+    for batch in await work.store.backlog(work.job_id, 1000):
+        sources.append(batch)
+        waiting += sum(batch.totals.retryable.values()) if batch.totals is not None else 0
+        if waiting >= work.terms.follow_up_rows:
+            break
+    rows, taken = await in_thread(_retryable, work, sources)
+    generation = max((batch.shard.generation for batch in sources), default=0) + 1
+    shards = await in_thread(
+        write_follow_up,
+        rows,
+        job_id=work.job_id,
+        run_tag=work.run_tag,
+        generation=generation,
+        blobs=work.blobs,
+        new_id=work.new_id,
+        most_rows=work.terms.follow_up_rows,
+        most_bytes=work.provider.limits.size,
+    )
+    rank = max((batch.rank for batch in sources), default=0) + 1
+    after = tuple(evolve(batch, RowsTaken(taken[batch.id], backlog=True)) for batch in sources)
+    new = tuple(work.planned_batch(shard, rank=rank) for shard in shards)
+    told = work.event("followed_up", rows=len(rows), batches=len(new))
+    await work.commit(Changes(batches=after, new_shards=tuple(shards), new_batches=new, events=(told,)))
+
+
+def _retryable(work: Work, sources: list[Batch]) -> tuple[list[tuple[int, int, int, Shard]], dict[str, int]]:
+    policy = work.terms.spec.policy
+    rows: list[tuple[int, int, int, Shard]] = []
+    taken: dict[str, int] = {}
+    for batch in sources:
+        before = len(rows)
+        for entry in entries_of(batch, work.blobs):
+            if entry.outcome is Outcome.SUCCEEDED or entry.kind is None:
+                continue
+            if again(entry.kind, entry.burned, entry.paid, policy):
+                rows.append((entry.ordinal, entry.burned, entry.paid, batch.shard))
+        taken[batch.id] = len(rows) - before
+    return rows, taken

@@ -1,0 +1,144 @@
+"""Actions become calls, calls become committed events. One function per action; nothing here decides or loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from overnight.core.decide import (
+    Action,
+    Cancel,
+    CancelUnsent,
+    Clean,
+    Collect,
+    FollowUp,
+    HoldJob,
+    Poll,
+    Settle,
+    Submit,
+)
+from overnight.core.machine import (
+    CanceledUnsent,
+    CancelRequested,
+    Polled,
+    RemoteCleaned,
+    RemoteEnded,
+    RemoteFailed,
+    evolve,
+)
+from overnight.engine.collect import collect, follow_up
+from overnight.engine.settle import settle
+from overnight.engine.submit import refuse, submit
+from overnight.engine.work import Work
+from overnight.errors import ProviderError
+from overnight.ports import Changes
+from overnight.types import Batch, Failure, FailureKind, Job, RemoteBatch, RemoteState
+
+CLEAN_TRIES = 3
+"""Attempts to delete our files of one batch before they are left to the provider's own expiry."""
+CLEAN_AT_ONCE = 20
+
+
+async def perform(work: Work, action: Action, job: Job) -> None:
+    """Carry out one action and commit what came of it. Raises `ProviderError` where the provider did not play along;
+    the store then holds the truth as far as it is known, and the next decision goes on from there."""
+    match action:
+        case Submit(batch):
+            await submit(work, batch, job)
+        case Settle(batch, prove):
+            await settle(work, batch, prove=prove)
+        case Poll(batches):
+            await poll(work, batches)
+        case Cancel(batch):
+            await cancel(work, batch)
+        case CancelUnsent(batches):
+            now = work.clock.now()
+            after = tuple(evolve(batch, CanceledUnsent(now)) for batch in batches)
+            await work.commit(Changes(batches=after, events=(work.event("canceled_unsent", batches=len(after)),)))
+        case Collect(batch):
+            await collect(work, batch, job)
+        case FollowUp():
+            await follow_up(work, job)
+        case Clean():
+            await clean(work)
+        case HoldJob(hold):
+            await work.hold(hold)
+        case _:
+            assert_never(action)
+
+
+async def poll(work: Work, batches: Sequence[Batch]) -> None:
+    """Ask once for all of them; commit what is not over in one transaction, each end in its own."""
+    now = work.clock.now()
+    seen = await work.provider.status([batch.remote.id for batch in batches if batch.remote is not None])
+    quiet: list[Batch] = []
+    for batch in batches:
+        assert batch.remote is not None
+        remote = seen.get(batch.remote.id)
+        if remote is None:
+            # A fresh batch can be invisible for a while; one that stays so is never called gone, it may be paid.
+            work.log("not_found", {"batch": batch.id, "remote": batch.remote.id})
+            quiet.append(evolve(batch, Polled(batch.remote, now)))
+            continue
+        match remote.state:
+            case RemoteState.IN_PROGRESS | RemoteState.CANCELING:
+                _tell_unknown(work, batch, remote)
+                quiet.append(evolve(batch, Polled(remote, now)))
+            case RemoteState.ENDED:
+                await work.step(batch, RemoteEnded(remote, now))
+            case RemoteState.FAILED:
+                await _failed(work, batch, remote)
+            case _:
+                assert_never(remote.state)
+    if quiet:
+        await work.commit(Changes(batches=tuple(quiet)))
+
+
+def _tell_unknown(work: Work, batch: Batch, remote: RemoteBatch) -> None:
+    known = batch.remote.raw_status if batch.remote is not None else ""
+    if remote.raw_status != known:
+        work.log("status", {"batch": batch.id, "remote": remote.id, "status": remote.raw_status})
+
+
+async def _failed(work: Work, batch: Batch, remote: RemoteBatch) -> None:
+    unnamed = Failure(FailureKind.TRANSIENT, f"the provider says {remote.raw_status} and gives no reason")
+    failure = remote.failure if remote.failure is not None else unnamed
+    await refuse(work, batch, failure, lambda final: RemoteFailed(remote, failure, work.clock.now(), final))
+
+
+async def cancel(work: Work, batch: Batch) -> None:
+    """Ask the provider to cancel. A batch that is over already shows so at the next look."""
+    assert batch.remote is not None
+    remote = await work.provider.cancel(batch.remote.id)
+    now = work.clock.now()
+    after = evolve(batch, CancelRequested(now))
+    if remote is not None and remote.state in {RemoteState.IN_PROGRESS, RemoteState.CANCELING}:
+        after = evolve(after, Polled(remote, now))
+    await work.commit(Changes(batches=(after,), events=(work.event("cancel_requested", batch),)))
+
+
+async def clean(work: Work) -> None:
+    """Delete our files of some ended batches, after their results are committed. What cannot be deleted after some
+    tries is left to the provider's own expiry, and said."""
+    for batch in await work.store.to_clean(work.job_id, CLEAN_AT_ONCE):
+        if not work.terms.spec.policy.keep_remote:
+            try:
+                await _delete_files(work, batch)
+            except ProviderError as error:
+                tries = work.clean_tries.get(batch.id, 0) + 1
+                work.clean_tries[batch.id] = tries
+                if tries < CLEAN_TRIES:
+                    raise
+                work.log("not_cleaned", {"batch": batch.id, "reason": error.failure.message})
+        await work.step(batch, RemoteCleaned())
+
+
+async def _delete_files(work: Work, batch: Batch) -> None:
+    remote = batch.remote
+    files = [] if batch.file_id is None else [batch.file_id]
+    if batch.file_id is None and batch.submitted_at is not None and batch.filename:
+        files += await work.provider.find_files(batch.filename)  # an upload whose answer was lost
+    if remote is not None:
+        files += [file for file in (remote.output_file, remote.error_file) if file is not None]
+    for file in files:
+        await work.provider.delete_file(file)

@@ -1,0 +1,102 @@
+"""Submitting a batch. The order is the whole point: intent committed, file uploaded, file id and deadline committed,
+one create, answer committed. A create whose fate is unknown is left to `settle`, and never repeated blindly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from overnight.core.machine import Event as BatchEvent
+from overnight.core.machine import SubmitAccepted, SubmitRejected, SubmitStarted, Uploaded, evolve
+from overnight.core.retry import fate_of_shard
+from overnight.engine.work import Work
+from overnight.errors import LeaseLost, ProviderError
+from overnight.ports import Changes, Submission
+from overnight.types import Batch, BatchState, Failure, FailureKind, Hold, Job, RemoteBatch
+
+
+async def submit(work: Work, batch: Batch, job: Job) -> None:
+    """Send a planned batch, or go on with one whose create certainly never left. Raises `ProviderError` where nobody
+    answers; then the same submission goes on later."""
+    if batch.state is BatchState.PLANNED:
+        account = job.account.fingerprint if job.account is not None else ""
+        batch = await work.step(batch, SubmitStarted(account, work.lease.owner, work.clock.now()))
+    try:
+        file_id = batch.file_id or await work.provider.upload(
+            lambda: work.blobs.open(batch.shard.blob), batch.shard.size, batch.filename
+        )
+    except ProviderError as error:
+        await _not_sent(work, batch, error.failure)
+        return
+    timeout = work.terms.spec.policy.create_timeout
+    before = work.clock.elapsed()
+    batch = await work.step(batch, Uploaded(file_id, work.lease.owner, work.clock.now() + timeout))
+    work.waits.pop(batch.id, None)
+    if work.clock.elapsed() - before > timeout:
+        return  # this process was stopped meanwhile, and somebody may be looking for the batch: do not send
+    await _create(work, batch, timeout)
+
+
+async def _create(work: Work, batch: Batch, timeout: float) -> None:
+    assert batch.file_id is not None
+    marks = {"overnight_job": batch.job_id, "overnight_batch": batch.id}
+    try:
+        async with asyncio.timeout(timeout):
+            remote = await work.provider.create(Submission(batch.file_id, batch.shard.endpoint, batch.tag, marks))
+    except TimeoutError:
+        work.remember(batch, unsent=False)
+    except ProviderError as error:
+        if error.failure.proves_refusal:
+            await _not_sent(work, batch, error.failure)
+            return
+        work.log("create_unknown", {"batch": batch.id, "reason": error.failure.message})
+        work.remember(batch, unsent=False)
+    else:
+        await _accepted(work, batch, remote)
+
+
+async def _accepted(work: Work, batch: Batch, remote: RemoteBatch) -> None:
+    try:
+        await work.step(batch, SubmitAccepted(remote, work.clock.now()))
+    except LeaseLost:
+        await _disown(work, batch, remote)
+        raise
+
+
+async def _disown(work: Work, batch: Batch, remote: RemoteBatch) -> None:
+    """We were replaced while creating. Where the new owner declares our submission absent, what we made belongs to
+    nobody: cancel it, its shard is on its way in a batch of the new owner's. Where he adopts it, all is well."""
+    patience = work.clock.elapsed() + work.terms.visibility + work.terms.spec.policy.create_timeout
+    while True:
+        current = await work.store.batch(batch.id)
+        if current is None or current.state is not BatchState.SUBMITTING:
+            break
+        if work.clock.elapsed() >= patience:
+            return
+        await work.clock.sleep(max(1.0, work.terms.settle_every))
+    if current is not None and current.state is BatchState.ABSENT:
+        work.log("late_create_canceled", {"batch": batch.id, "remote": remote.id})
+        await work.provider.cancel(remote.id)
+
+
+async def _not_sent(work: Work, batch: Batch, failure: Failure) -> None:
+    """The provider has nothing of this batch."""
+    if failure.status is None and failure.kind is FailureKind.TRANSIENT:
+        work.remember(batch, unsent=True)
+        raise ProviderError(failure)
+    await refuse(work, batch, failure, lambda final: SubmitRejected(failure, work.clock.now(), final))
+
+
+async def refuse(work: Work, batch: Batch, failure: Failure, event: Callable[[bool], BatchEvent]) -> None:
+    """Commit a refusal of the whole batch, before or after acceptance: its shard goes out again in a new batch, or
+    its rows end with the failure; trouble of the account holds the job as well."""
+    fate = fate_of_shard(failure, batch.tries, work.terms.spec.policy)
+    after = evolve(batch, event(fate is None))
+    new = () if fate is None else (work.successor(batch, fate.delay),)
+    told = work.event("refused", batch, kind=failure.kind, code=failure.code, status=failure.status, again=bool(new))
+    await work.commit(Changes(batches=(after,), new_batches=new, events=(told,)))
+    work.waits.pop(batch.id, None)
+    if failure.kind is FailureKind.ACCOUNT:
+        await work.hold(Hold("account", failure.message, 4))
+    if after.totals is not None:
+        work.log_end(after)

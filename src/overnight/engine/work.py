@@ -1,0 +1,137 @@
+"""What the engine needs to advance one job: the adapters it was given, the job's terms, and small commits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from overnight.core.cost import Rates
+from overnight.core.decide import Terms, Wait
+from overnight.core.machine import Event as BatchEvent
+from overnight.core.machine import evolve
+from overnight.ports import Blobs, Changes, Clock, Event, Lease, Provider, Store
+from overnight.types import Batch, BatchId, BatchState, Hold, JobId, Reply, Segment, Shard, Tag
+
+AnswerCheck = Callable[[Reply], str | None]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run synchronous work of the data plane beside the loop."""
+    return await asyncio.get_running_loop().run_in_executor(None, partial(call, *args, **kwargs))
+
+
+@dataclass(slots=True)
+class Work:
+    """One process's hold on one job. `waits`, `lost_answers` and `clean_tries` are this process's memory only:
+    whatever must survive stands in the store."""
+
+    job_id: JobId
+    lease: Lease
+    is_dead: Callable[[str], bool]  # whether the process behind a `Lease.owner` is known to be gone
+    store: Store
+    provider: Provider
+    blobs: Blobs
+    clock: Clock
+    terms: Terms
+    check: AnswerCheck
+    rates: Rates | None
+    run_tag: str
+    segments: tuple[Segment, ...]
+    new_id: Callable[[], str]  # random, printable, 32 characters
+    jitter: Callable[[], float]  # 0 to 1
+    log: Callable[[str, Mapping[str, object]], None]
+    waits: dict[BatchId, Wait] = field(default_factory=dict)
+    lost_answers: dict[BatchId, int] = field(default_factory=dict)
+    clean_tries: dict[BatchId, int] = field(default_factory=dict)
+
+    async def commit(self, changes: Changes) -> None:
+        """Write under our lease. Raises `LeaseLost`, `Conflict`."""
+        await self.store.commit(self.lease, changes)
+
+    def event(self, name: str, batch: Batch | None = None, **data: object) -> Event:
+        """A line of the audit log, now."""
+        return Event(self.job_id, self.clock.now(), name, batch.id if batch is not None else None, data)
+
+    def planned_batch(self, shard: Shard, *, rank: int, delay: float = 0.0, tries: int = 0) -> Batch:
+        """A planned attempt of a shard, under a new id, tag and file name."""
+        now = self.clock.now()
+        new = BatchId(self.new_id()[:16])
+        return Batch(
+            id=new,
+            job_id=self.job_id,
+            shard=shard,
+            state=BatchState.PLANNED,
+            provider=self.provider.name,
+            model=shard.model,
+            account="",
+            dialect=self.provider.dialect,
+            rank=rank,
+            tag=Tag(self.new_id()),
+            filename=f"overnight-{self.job_id}-{new}.jsonl",
+            created_at=now,
+            not_before=now + delay * (1 + 0.2 * self.jitter()) if delay else 0.0,
+            tries=tries,
+        )
+
+    def successor(self, batch: Batch, delay: float) -> Batch:
+        """The next attempt of a batch that was put back or never arrived: the same shard again."""
+        return self.planned_batch(batch.shard, rank=batch.rank, delay=delay, tries=batch.tries + 1)
+
+    async def hold(self, hold: Hold) -> None:
+        """Let the job stand still; an earlier reason stays."""
+        told = self.event("held", kind=hold.kind, message=hold.message)
+        await self.store.ask(self.job_id, told, lambda job: job if job.hold else replace(job, hold=hold))
+
+    async def step(self, batch: Batch, event: BatchEvent) -> Batch:
+        """Commit one event of one batch and return the batch as it is stored then."""
+        after = evolve(batch, event)
+        await self.commit(Changes(batches=(after,), events=(self.event(type(event).__name__, after),)))
+        return replace(after, version=after.version + 1)
+
+    def remember(self, batch: Batch, *, unsent: bool) -> None:
+        """Our own submission did not end: nothing left (`unsent`), or nobody knows."""
+        now = self.clock.elapsed()
+        known = self.waits.get(batch.id)
+        if known is None or known.unsent is not unsent:
+            self.waits[batch.id] = Wait(now, 0, now, owner_dead=True, unsent=unsent)
+        else:
+            self.waits[batch.id] = replace(known, looks=known.looks + 1, last=now)
+
+    def looked(self, batch: Batch) -> None:
+        """One more look at the provider's listing found nothing."""
+        now = self.clock.elapsed()
+        dead = batch.sender == self.lease.owner or self.is_dead(batch.sender)
+        known = self.waits.get(batch.id) or Wait(now, 0, now, owner_dead=dead)
+        self.waits[batch.id] = replace(known, looks=known.looks + 1, last=now)
+
+    def log_end(self, batch: Batch) -> None:
+        """The one structured line that every end of a batch writes: counts, times, failure ratio, cost; no content."""
+        totals = batch.totals
+        if totals is None:
+            return
+        began = batch.accepted_at if batch.accepted_at is not None else batch.created_at
+        ended = batch.ended_at if batch.ended_at is not None else self.clock.now()
+        self.log(
+            "batch_ended",
+            {
+                "job": self.job_id,
+                "batch": batch.id,
+                "remote": batch.remote.id if batch.remote is not None else None,
+                "state": batch.state,
+                "model": batch.model,
+                "rows": totals.rows,
+                "succeeded": totals.counts.succeeded,
+                "failed": totals.rows - totals.counts.succeeded,
+                "failure_ratio": round(1 - totals.counts.succeeded / max(totals.rows, 1), 4),
+                "kinds": dict(totals.kinds),
+                "seconds": round(ended - began, 3),
+                "input_tokens": totals.tokens.input,
+                "output_tokens": totals.tokens.output,
+                "cost_usd": None if totals.cost is None else totals.cost / 1e12,
+            },
+        )
