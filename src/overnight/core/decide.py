@@ -168,7 +168,7 @@ def _open_batch(
 ) -> None:
     match batch.state:
         case BatchState.SUBMITTING:
-            _settle(batch, now, elapsed, waits.get(batch.id), terms, draft)
+            _settle(batch, view, now, elapsed, waits.get(batch.id), terms, draft)
         case BatchState.IN_PROGRESS | BatchState.CANCELING:
             look = next_poll(batch, now, terms.poll)
             wanted = batch.cancel_requested or view.job.cancel_requested
@@ -192,22 +192,20 @@ def next_poll(batch: Batch, now: float, override: float | None) -> float:
     """When to look at a batch again: by its age, counted from its acceptance."""
     started = batch.accepted_at if batch.accepted_at is not None else batch.created_at
     last = batch.polled_at if batch.polled_at is not None else started
+    if last > now:
+        return now  # the wall clock was set back
     return last + poll_interval(max(0.0, last - started), override)
 
 
-def _settle(batch: Batch, now: float, elapsed: float, wait: Wait | None, terms: Terms, draft: _Draft) -> None:
-    if wait is None and batch.file_id is None:
-        draft.actions.append(Submit(batch))  # a create leaves only after the upload is committed
+def _settle(
+    batch: Batch, view: JobView, now: float, elapsed: float, wait: Wait | None, terms: Terms, draft: _Draft
+) -> None:
+    # A create leaves only after the upload is committed: without a file id there is nothing to look for.
+    if batch.file_id is None or (wait is not None and wait.unsent):
+        _unsent(batch, view, now, elapsed, wait, draft)
         return
     if wait is None:
         draft.actions.append(Settle(batch, prove=False))
-        return
-    if wait.unsent:
-        again = wait.last + min(5.0 * 2.0 ** min(wait.looks, 6), 120.0)
-        if elapsed >= again:
-            draft.actions.append(Submit(batch))
-        else:
-            draft.wakes.append(now + (again - elapsed))
         return
     needed = terms.visibility if wait.owner_dead else terms.visibility + terms.spec.policy.create_timeout
     passed = elapsed - wait.since
@@ -221,6 +219,17 @@ def _settle(batch: Batch, now: float, elapsed: float, wait: Wait | None, terms: 
         draft.actions.append(Settle(batch, prove=False))
     else:
         draft.wakes.append(now + (next_look - elapsed))
+
+
+def _unsent(batch: Batch, view: JobView, now: float, elapsed: float, wait: Wait | None, draft: _Draft) -> None:
+    if view.job.cancel_requested:
+        draft.actions.append(Settle(batch, prove=True))
+    elif view.job.hold is None:
+        again = elapsed if wait is None else wait.last + min(5.0 * 2.0 ** min(wait.looks, 6), 120.0)
+        if elapsed >= again:
+            draft.actions.append(Submit(batch))
+        else:
+            draft.wakes.append(now + (again - elapsed))
 
 
 def _sending(view: JobView, now: float, terms: Terms, draft: _Draft) -> None:
