@@ -1,1 +1,0 @@
-"""Spec files: YAML in, typed spec or one clear error line out."""
