@@ -1,0 +1,47 @@
+"""The OpenAI dialect: bytes into types and back, for the client and for the server.
+
+`requests` builds and splits the lines that are sent, `answers` reads and judges the lines that come back, `objects`
+reads and builds batches, files, lists and error envelopes.
+"""
+
+from __future__ import annotations
+
+from overnight.wire.openai.answers import read_line
+from overnight.wire.openai.objects import (
+    TAG_KEY,
+    batch_from,
+    batch_object,
+    error_envelope,
+    error_failure,
+    error_line,
+    file_object,
+    list_object,
+    output_line,
+)
+from overnight.wire.openai.requests import (
+    AnswerFormat,
+    custom_id,
+    request_body,
+    request_line,
+    split_custom_id,
+    with_custom_id,
+)
+
+__all__ = [
+    "TAG_KEY",
+    "AnswerFormat",
+    "batch_from",
+    "batch_object",
+    "custom_id",
+    "error_envelope",
+    "error_failure",
+    "error_line",
+    "file_object",
+    "list_object",
+    "output_line",
+    "read_line",
+    "request_body",
+    "request_line",
+    "split_custom_id",
+    "with_custom_id",
+]
