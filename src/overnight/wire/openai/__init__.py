@@ -7,12 +7,12 @@ reads and builds batches, files, lists and error envelopes.
 from __future__ import annotations
 
 from overnight.wire.openai.answers import read_line
+from overnight.wire.openai.failures import error_failure, not_json_failure
 from overnight.wire.openai.objects import (
     TAG_KEY,
     batch_from,
     batch_object,
     error_envelope,
-    error_failure,
     error_line,
     file_object,
     list_object,
@@ -38,6 +38,7 @@ __all__ = [
     "error_line",
     "file_object",
     "list_object",
+    "not_json_failure",
     "output_line",
     "read_line",
     "request_body",

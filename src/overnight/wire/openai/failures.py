@@ -39,6 +39,7 @@ _NO_FILE_TEXT = re.compile(
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 _PATH = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,80}")
 _KEY = re.compile(r"\b(sk|key|bearer)[-_ ][A-Za-z0-9_*.\-]{6,}", re.IGNORECASE)
+NOT_JSON = "answered with something that is no JSON object: is this the API's base URL?"
 HTML = "answered with HTML, not JSON: is this the API's base URL?"
 
 
@@ -117,6 +118,11 @@ def error_failure(status: int, body: bytes, retry_after: float | None = None) ->
     )
 
 
+def not_json_failure(status: int, body: bytes) -> Failure:
+    """A success by its status that holds no JSON object. What was sent may have been taken."""
+    return Failure(FailureKind.PERMANENT, HTML if _is_html(body) else NOT_JSON, status=status)
+
+
 def batch_failure(errors: object) -> Failure:
     """Why a whole batch failed, from its `errors` list: the first entry decides."""
     data = errors.get("data") if isinstance(errors, Mapping) else None
@@ -165,9 +171,13 @@ def _told(status: int, body: bytes, fields: ErrorFields) -> str:
         return "a redirect, which is not followed: is this the API's base URL?"
     if status == 413:
         return "the file is too large for this API"
-    if body.lstrip()[:1] == b"<":
+    if _is_html(body):
         return HTML if status < 500 else "an HTML page instead of an answer"
     return one_line(fields.text) or fields.code or fields.type or "no error text"
+
+
+def _is_html(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"<"
 
 
 def _word(value: object) -> str | None:

@@ -11,19 +11,7 @@ from typing import Any
 import orjson
 
 from overnight.types import Counts, FileId, Outcome, RemoteBatch, RemoteId, RemoteState, Tag, Tokens
-from overnight.wire.openai.failures import batch_failure, error_failure
-
-__all__ = [
-    "TAG_KEY",
-    "batch_from",
-    "batch_object",
-    "error_envelope",
-    "error_failure",
-    "error_line",
-    "file_object",
-    "list_object",
-    "output_line",
-]
+from overnight.wire.openai.failures import batch_failure
 
 TAG_KEY = "overnight_tag"
 """Key of our tag in a batch's metadata."""
