@@ -66,13 +66,17 @@ def fate_of_shard(failure: Failure, tries: int, policy: Policy) -> PutBack | Non
     match failure.kind:
         case FailureKind.QUOTA:
             first, longest = QUOTA_BACKOFF
-            return PutBack(max(min(first * 2.0**tries, longest), failure.retry_after or 0.0))
+            return PutBack(max(min(first * 2.0 ** min(tries, 10), longest), failure.retry_after or 0.0))
         case FailureKind.ACCOUNT:
             return PutBack(0.0)  # the job is held; resuming sends it again
         case FailureKind.FILE:
             return PutBack(10.0 * (tries + 1)) if tries < MOST_FILE_TRIES else None
         case FailureKind.TRANSIENT:
-            return PutBack(max(30.0 * 2.0**tries, failure.retry_after or 0.0)) if tries < policy.retries else None
+            return (
+                PutBack(max(30.0 * 2.0 ** min(tries, 10), failure.retry_after or 0.0))
+                if tries < policy.retries
+                else None
+            )
         case (
             FailureKind.PERMANENT
             | FailureKind.TRUNCATED
