@@ -1,1 +1,1 @@
-"""The batch APIs as a server: one file per resource."""
+"""The batch server: OpenAI's files, batches and real-time endpoints in front of an upstream. One file per resource."""

@@ -1,0 +1,79 @@
+"""The server as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import overnight
+from overnight.engine.executor import Executor
+from overnight.ports import Blobs, Clock, Journal, ObjectStore, Upstream
+from overnight.server.batches import Batches
+from overnight.server.files import Files
+from overnight.server.gate import Gate, refusal
+from overnight.server.keys import Keys
+from overnight.server.lives import Lives
+from overnight.server.models import Models
+from overnight.server.realtime import Realtime
+from overnight.server.replies import document
+from overnight.server.sweep import Sweep
+
+
+def create_app(
+    *,
+    objects: ObjectStore,
+    blobs: Blobs,
+    journals: Callable[[str], Journal],
+    upstream: Upstream,
+    clock: Clock,
+    keys: Keys,
+    home_id: str,
+    any_model: bool = False,
+) -> Starlette:
+    """The application. Its lifespan starts the upstream and takes up the open batches, and leaves everything durable
+    when it ends; the parts are closed by whoever opened them. `any_model`: the upstream serves more names than it
+    lists."""
+    executor = Executor(upstream, blobs, journals, clock)
+    models = Models(upstream, clock, any_model)
+    lives = Lives(objects, blobs, executor, models, clock)
+    files = Files(objects, blobs, clock, lives.reads)
+    sweep = Sweep(objects, blobs, clock, files)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await upstream.start()
+        await sweep.orphans()
+        await lives.start()
+        sweep.start()
+        try:
+            yield
+        finally:
+            await sweep.close()
+            await lives.close()
+
+    routes = [
+        Route("/healthz", _healthz, methods=["GET"]),
+        *files.routes(),
+        *Batches(objects, lives, clock).routes(),
+        *models.routes(),
+        *Realtime(executor, models).routes(),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refused})
+    app.router.redirect_slashes = False
+    app.add_middleware(Gate, keys=keys, server_name=f"{overnight.__version__}; home={home_id}")
+    return app
+
+
+async def _healthz(_: Request) -> Response:
+    return document({"status": "ok"})
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (404, 405), in the envelope."""
+    return refusal(error, request.scope).response()

@@ -1,0 +1,91 @@
+"""What the server answers with: JSON documents, and errors in OpenAI's envelope."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from overnight.wire import openai
+
+
+class ApiError(Exception):
+    """An error that the client sees: HTTP status, and the fields of the envelope."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        type: str = "invalid_request_error",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.type = type
+
+    def response(self) -> Response:
+        """The envelope."""
+        return document(openai.error_envelope(self.message, self.type, self.param, self.code), self.status)
+
+
+def document(content: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    return json_bytes(orjson.dumps(content), status)
+
+
+def json_bytes(body: bytes, status: int = 200) -> Response:
+    """A JSON answer that is encoded already."""
+    return Response(body, status, media_type="application/json")
+
+
+async def discard(stream: AsyncIterator[bytes], most: int) -> None:
+    """Read on, up to `most` bytes, and keep nothing: a client that is still sending would not see the refusal."""
+    async for part in stream:
+        most -= len(part)
+        if most < 0:
+            return
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body. Raises 413 where it is longer than `limit` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    stream = request.stream()
+    async for part in stream:
+        size += len(part)
+        if size > limit:
+            await discard(stream, 4 * limit)
+            raise ApiError(413, f"The request body is larger than {limit:,} bytes.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object. Raises 400 where it is none."""
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ApiError(400, "The request body is not valid JSON.") from None
+    if not isinstance(content, dict):
+        raise ApiError(400, "The request body must be a JSON object.")
+    return content
+
+
+def page_limit(request: Request, default: int, most: int) -> int:
+    """The `limit` of a list call. Raises 400 where it is no number from 1 to `most`."""
+    text = request.query_params.get("limit")
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise ApiError(
+            400, f"Invalid 'limit': expected an integer from 1 to {most:,}.", param="limit", code="invalid_value"
+        )
+    return int(text)
