@@ -182,7 +182,7 @@ def test_jsonl_nested_blank_lines_and_separators(tmp_path: Path, blobs: Any) -> 
         (b'{"a":{"b":[-9223372036854775809]}}', "an integer over 64 bits: write it as a string"),
         (b'{"a":1' + b"0" * 50 + b"}", "an integer over 64 bits: write it as a string"),
         (b"[1]", "a JSON object is needed on every line"),
-        (b'{"a":', "no valid JSON (unexpected end of data, column 6)"),
+        (b'{"a":', "no valid JSON (unexpected end of data, column 7)"),
     ],
 )
 def test_bad_jsonl_records_are_named(tmp_path: Path, blobs: Any, line: bytes, problem: str) -> None:
