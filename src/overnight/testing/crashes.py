@@ -1,0 +1,103 @@
+"""A world that dies: every call to the outside is counted, and at a chosen one the process is gone.
+
+`Crash` is a BaseException, and once it was raised every later call of that world raises it as well, so that no
+`finally` and no `except` of the product tidies up what a kill would have left.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Literal, Self
+
+When = Literal["before", "after"]
+
+
+class Crash(BaseException):
+    """The process was killed here."""
+
+
+class World:
+    """One process's view of the outside. `at`: the number of the call (from 1) at which it dies, `when` it does:
+    before the call has any effect, or after it had all of it and the answer is lost."""
+
+    def __init__(self, at: int | None = None, when: When = "before") -> None:
+        self.at = at
+        self.when = when
+        self.calls: list[str] = []
+        self.dead = False
+        self._lock = threading.Lock()
+
+    def wrap(self, name: str, port: Any) -> Any:
+        """The port, seen from this world."""
+        return _Proxy(self, name, port)
+
+    def before(self, name: str) -> bool:
+        """Count a call; True when the world dies right after it."""
+        with self._lock:
+            if self.dead:
+                raise Crash(name)
+            self.calls.append(name)
+            if len(self.calls) != self.at:
+                return False
+            if self.when == "after":
+                return True
+            self.dead = True
+            raise Crash(name)
+
+    def after(self, name: str, dies: bool) -> None:
+        """End a call."""
+        if dies or self.dead:
+            self.dead = True
+            raise Crash(name)
+
+
+_UNCOUNTED = frozenset({"find_job", "batches", "short_polling", "close"})
+
+
+class _Proxy:
+    def __init__(self, world: World, name: str, port: Any) -> None:
+        self._world = world
+        self._name = name
+        self._port = port
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(self._port, attribute)
+        if not callable(value) or attribute in _UNCOUNTED:
+            return value
+        return self._calling(f"{self._name}.{attribute}", value)
+
+    def _calling(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        world = self._world
+        if inspect.iscoroutinefunction(call):
+
+            async def wrapped_async(*args: Any, **kwargs: Any) -> Any:
+                dies = world.before(name)
+                result = await call(*args, **kwargs)
+                world.after(name, dies)
+                return result
+
+            return wrapped_async
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            dies = world.before(name)
+            result = call(*args, **kwargs)
+            world.after(name, dies)
+            return _Proxy(world, name, result) if hasattr(result, "read") or hasattr(result, "commit") else result
+
+        return wrapped
+
+    def __enter__(self) -> Self:
+        self._port.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._world.dead:  # a killed process leaves its temporary files
+            self._port.__exit__(kind, error, trace)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._port)
