@@ -40,7 +40,7 @@ from overnight.types import (
     RemoteState,
     Selection,
 )
-from tests.core.test_machine import SHARD, batch
+from tests.core.test_machine import batch
 
 SPEC = Spec(model="openai/m")
 TERMS = Terms(
