@@ -11,7 +11,7 @@ import msgspec
 from msgspec import inspect
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
-from ruamel.yaml.scalarstring import LiteralScalarString
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from overnight.spec import Spec
 
@@ -102,12 +102,21 @@ def _yaml(value: Any) -> str:
 
 
 def _blocked(value: Any) -> Any:
-    """Texts of several lines are written as blocks, lists of scalars on one line."""
+    """Lists of scalars are written on one line, texts so that they read back as they are."""
     if isinstance(value, dict):
-        return {key: _blocked(item) for key, item in value.items()}
+        return {_text(key): _blocked(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         items = CommentedSeq(_blocked(item) for item in value)
         if not any(isinstance(item, dict | list) for item in items):
             items.fa.set_flow_style()
         return items
-    return LiteralScalarString(value) if isinstance(value, str) and "\n" in value else value
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(text: str) -> Any:
+    """A text of several lines as a block; in quotes where that reads better or where anything could be lost."""
+    lines = text.split("\n")
+    plain = text[:1].isalnum() and all(map(str.isprintable, lines))
+    if not plain:
+        return DoubleQuotedScalarString(text)
+    return LiteralScalarString(text) if len(lines) > 1 else text
