@@ -12,6 +12,7 @@ from overnight.wire import openai
 from overnight.wire.openai.shapes import CachedDetails, ReasoningDetails, Usage
 
 BAD_GATEWAY = 502  # the status of a row whose upstream gave no answer that can be passed on
+BAD_ANSWER = "invalid_answer"  # the model did answer: whether to pay for another try is for the caller to say
 
 
 class _Body(msgspec.Struct):
@@ -51,8 +52,9 @@ def answer_of(reply: UpstreamReply) -> Answer:
         if 200 <= reply.status < 300:
             return _bad_gateway(message, "bad_upstream_answer", None)
         body = _envelope(message, None)
-    kind = openai.error_failure(reply.status, reply.body).kind
-    return Answer(reply.status, body, reply.request_id, kind is FailureKind.TRANSIENT, reply.retry_after)
+    failure = openai.error_failure(reply.status, reply.body)
+    transient = failure.kind is FailureKind.TRANSIENT and failure.code != BAD_ANSWER
+    return Answer(reply.status, body, reply.request_id, transient, reply.retry_after)
 
 
 def unreachable(failure: Failure) -> Answer:
