@@ -246,6 +246,11 @@ def test_a_broken_schema_names_its_place(schema, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_schema_is_never_fetched_from_the_web():
+    with pytest.raises(UsageError, match="Retrieval is disabled"):
+        rules_of(schema=an_object({"a": {"$ref": "http://127.0.0.1:1/x"}}))
+
+
 def test_schema_files(tmp_path: pathlib.Path):
     file = tmp_path / "answer.json"
     for content, message in (

@@ -291,6 +291,13 @@ def test_the_published_schema_takes_the_example_and_refuses_a_typo(tmp_path):
     assert schema["$defs"]["Policy"]["properties"]["retries"]["description"]
 
 
+def test_a_printed_spec_is_short_and_readable():
+    spec = spec_from({"model": "a/b", "prompt.user": "One\n{{ text }}\n", "answer.labels": ["yes", "007", "true"]})
+    assert dump_yaml(spec) == (
+        "model: a/b\nprompt:\n  user: |\n    One\n    {{ text }}\nanswer:\n  labels: [yes, '007', 'true']\n"
+    )
+
+
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30)
 labels = st.lists(texts.filter(str.strip), min_size=1, max_size=4, unique=True).map(tuple)
 json_values = st.recursive(

@@ -74,7 +74,7 @@ def anchor(spec: Spec, directory: Path) -> Spec:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode()
     except FileNotFoundError:
         raise UsageError(f"no such spec file: {path}; `overnight init` writes one") from None
     except IsADirectoryError:

@@ -56,11 +56,11 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[Path, int | str]]:
 
 def read_scalar(text: str) -> Any:
     """The value of `text` written after `field:` in YAML; what is no scalar, list or mapping by itself is the text."""
-    if text.startswith(("[", "{", '"', "'")) and not text.startswith("{{"):
+    if text.startswith(("[", "{", '"', "'")):
         try:
             return read_yaml(text, "value")[0]
         except UsageError:
-            return text
+            return text  # a template, or words in brackets
     tag = str(YAML(typ="safe", pure=True).resolver.resolve(ScalarNode, text, (True, False)))
     return _scalar(ScalarNode(tag, text), "value") if text else text
 
