@@ -92,7 +92,9 @@ class Endpoint(StrEnum):
     EMBEDDINGS = "/v1/embeddings"
 
 
-@dataclass(frozen=True, slots=True)
+# Tokens, Reply and Entry are made once per row: frozen, they would cost a quarter of reading an answer. Nothing changes
+# them all the same.
+@dataclass(slots=True, unsafe_hash=True)
 class Tokens:
     """Usage in tokens; `cached` is part of `input`, `reasoning` part of `output`."""
 
@@ -268,7 +270,7 @@ class Batch:
     duplicate_of: BatchId | None = None  # accepted twice by the provider: its money counts, its rows do not
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """One answer line of a provider, read and judged by its dialect in `wire/`, before the job's own rules."""
 
@@ -334,7 +336,7 @@ class Job:
     output: str | None = None  # absolute path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """The ledger's line for one row in one batch; the answer itself stays in the raw file, at `offset`."""
 
