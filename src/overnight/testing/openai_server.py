@@ -24,10 +24,10 @@ def serving(fake: FakeOpenAI) -> Iterator[str]:
     started, stop = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        runner = web.AppRunner(application(fake), access_log=None)
+        runner = web.AppRunner(application(fake), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+            site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             ready.append(f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
             started.set()

@@ -1,0 +1,311 @@
+"""What every `Provider` must do, as tests: subclass `ProviderSuite` and give it a world.
+
+    class TestMine(ProviderSuite):
+        @contextmanager
+        def world(self) -> Iterator[World]: ...
+
+The suite sees the provider from both sides: through the port, and out of band through the world, so that an adapter
+cannot agree with its own mistake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Self
+
+import orjson
+
+from overnight.errors import ProviderError
+from overnight.ports import Provider, Submission
+from overnight.types import Endpoint, Failure, FailureKind, FileId, Outcome, RemoteBatch, RemoteId, RemoteState, Tag
+from overnight.wire import openai as wire
+from overnight.wire.jsonl import lines
+
+ROWS = 4
+TAG = Tag("suite-tag-1")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A provider and what can be done to it from outside.
+
+    `wait(seconds)` lets its time pass, `lose_next_create` drops the answer of the next create after it was accepted,
+    `cut_next_download` breaks the next download off half way; `accepted` counts the batches that it ever took,
+    `contents` gives the bytes of every file that it holds now, by id.
+    """
+
+    provider: Callable[[], Provider]
+    wrong_key: Callable[[], Provider]
+    wait: Callable[[float], None]
+    lose_next_create: Callable[[], None]
+    cut_next_download: Callable[[], None]
+    accepted: Callable[[], int]
+    contents: Callable[[], Mapping[str, bytes]]
+    window: float
+    now: Callable[[], float]
+    html: Callable[[], Provider] | None = None
+    retries_downloads: bool = True
+
+
+class MemoryBlob:
+    """A `BlobWriter` that keeps its bytes."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append."""
+        self.data += data
+        return len(data)
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return len(self.data)
+
+    def commit(self) -> None:
+        """Nothing to publish."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def input_lines(rows: int = ROWS, run: str = "suiterun") -> bytes:
+    """A batch input file of chat rows."""
+    made = []
+    for ordinal in range(rows):
+        body = wire.request_body(
+            Endpoint.CHAT, "gpt-5.4-mini", [("user", f"say {ordinal} é")], {"max_completion_tokens": 9}, None
+        )
+        made.append(wire.request_line(wire.custom_id(run, ordinal, 0), Endpoint.CHAT, orjson.dumps(body)))
+    return b"".join(made)
+
+
+async def submit(provider: Provider, tag: Tag = TAG, filename: str = "suite.jsonl") -> tuple[FileId, RemoteBatch]:
+    """Upload and create."""
+    data = input_lines()
+    file_id = await provider.upload(lambda: io.BytesIO(data), len(data), filename)
+    return file_id, await provider.create(Submission(file_id, Endpoint.CHAT, tag, {"job": "suite"}))
+
+
+class ProviderSuite(ABC):
+    """The tests. Each opens a world of its own."""
+
+    @abstractmethod
+    def world(self) -> AbstractContextManager[World]:
+        """A fresh provider with nothing in it."""
+
+    def test_an_accepted_batch_runs_and_its_answers_come_back(self) -> None:
+        """Submit, wait, download: every row answered once."""
+
+        async def story(world: World, provider: Provider) -> None:
+            _, batch = await submit(provider)
+            assert batch.state is RemoteState.IN_PROGRESS
+            assert batch.tag == TAG
+            assert batch.created_at is not None
+            world.wait(world.window / 2)
+            ended = (await provider.status([batch.id]))[batch.id]
+            assert (ended.state, ended.end) == (RemoteState.ENDED, Outcome.SUCCEEDED)
+            assert (ended.counts.total, ended.counts.succeeded) == (ROWS, ROWS)
+            assert ended.output_file is not None
+            blob = MemoryBlob()
+            await provider.download(ended.output_file, blob)
+            assert bytes(blob.data) == world.contents()[ended.output_file]
+            replies = [wire.read_line(line, Endpoint.CHAT) for _, _, line in lines([bytes(blob.data)])]
+            assert sorted(reply.custom_id for reply in replies) == [
+                wire.custom_id("suiterun", number, 0) for number in range(ROWS)
+            ]
+            assert all(reply.outcome is Outcome.SUCCEEDED and reply.text for reply in replies)
+
+        self._tell(story)
+
+    def test_the_bytes_uploaded_are_the_bytes_stored(self) -> None:
+        """Out of band: what the provider holds is what was given."""
+
+        async def story(world: World, provider: Provider) -> None:
+            data = input_lines()
+            file_id = await provider.upload(lambda: io.BytesIO(data), len(data), "exact.jsonl")
+            assert world.contents()[file_id] == data
+            assert await provider.find_files("exact.jsonl") == [file_id]
+            assert await provider.find_files("other.jsonl") == []
+
+        self._tell(story)
+
+    def test_a_batch_whose_answer_was_lost_is_found_by_tag_and_by_file(self) -> None:
+        """The lost answer raises without claiming a refusal, nothing is sent twice, and the batch is found."""
+
+        async def story(world: World, provider: Provider) -> None:
+            await submit(provider, Tag("another"))
+            data = input_lines()
+            file_id = await provider.upload(lambda: io.BytesIO(data), len(data), "lost.jsonl")
+            before = world.accepted()
+            world.lose_next_create()
+            failure = await _failure_of(provider.create(Submission(file_id, Endpoint.CHAT, TAG, {})))
+            assert failure is not None
+            assert not failure.proves_refusal
+            assert world.accepted() == before + 1
+            since = world.now() - 60
+            by_tag = await provider.find(TAG, None, since)
+            assert [batch.input_file for batch in by_tag] == [file_id]
+            assert [batch.id for batch in await provider.find(Tag("none"), file_id, since)] == [by_tag[0].id]
+            assert await provider.find(Tag("none"), None, since) == []
+
+        self._tell(story)
+
+    def test_a_canceled_batch_ends_canceled_and_cannot_be_canceled_again(self) -> None:
+        """Cancel of what is over gives None."""
+
+        async def story(world: World, provider: Provider) -> None:
+            _, batch = await submit(provider)
+            canceled = await provider.cancel(batch.id)
+            assert canceled is not None
+            world.wait(world.window / 2)
+            ended = (await provider.status([batch.id]))[batch.id]
+            assert (ended.state, ended.end) == (RemoteState.ENDED, Outcome.CANCELED)
+            assert await provider.cancel(batch.id) is None
+
+        self._tell(story)
+
+    def test_status_of_many_is_complete_and_leaves_out_strangers(self) -> None:
+        """Known ids are all there, unknown ones are not."""
+
+        async def story(world: World, provider: Provider) -> None:
+            made = [(await submit(provider, Tag(f"t{number}")))[1].id for number in range(5)]
+            seen = await provider.status([*made, RemoteId("batch_unknown")])
+            assert set(seen) == set(made)
+            assert await provider.status([]) == {}
+            assert await provider.status([RemoteId("batch_unknown")]) == {}
+
+        self._tell(story)
+
+    def test_deleting_twice_is_deleting(self) -> None:
+        """A file that is gone counts as deleted."""
+
+        async def story(world: World, provider: Provider) -> None:
+            file_id, _ = await submit(provider)
+            await provider.delete_file(file_id)
+            assert file_id not in world.contents()
+            await provider.delete_file(file_id)
+
+        self._tell(story)
+
+    def test_a_batch_made_of_a_deleted_file_runs_nothing(self) -> None:
+        """The fence: refused, or accepted and failed, with the kind that says why."""
+
+        async def story(world: World, provider: Provider) -> None:
+            data = input_lines()
+            file_id = await provider.upload(lambda: io.BytesIO(data), len(data), "gone.jsonl")
+            await provider.delete_file(file_id)
+            refused = await _failure_of(provider.create(Submission(file_id, Endpoint.CHAT, TAG, {})))
+            if refused is not None:
+                assert refused.proves_refusal
+                return
+            world.wait(world.window / 2)
+            (ended,) = await provider.find(TAG, None, world.now() - world.window)
+            assert ended.state is RemoteState.FAILED
+            assert ended.failure is not None
+            assert ended.failure.kind is FailureKind.FILE
+
+        self._tell(story)
+
+    def test_a_download_cut_short_is_whole_or_raises(self) -> None:
+        """Never a part that looks like all."""
+
+        async def story(world: World, provider: Provider) -> None:
+            _, batch = await submit(provider)
+            world.wait(world.window / 2)
+            ended = (await provider.status([batch.id]))[batch.id]
+            assert ended.output_file is not None
+            world.cut_next_download()
+            blob = MemoryBlob()
+            failure = await _failure_of(provider.download(ended.output_file, blob))
+            if world.retries_downloads:
+                assert failure is None
+                assert bytes(blob.data) == world.contents()[ended.output_file]
+            else:
+                assert failure is not None
+                assert failure.kind is FailureKind.TRANSIENT
+
+        self._tell(story)
+
+    def test_a_file_that_is_not_there_cannot_be_downloaded(self) -> None:
+        """404, said as such."""
+
+        async def story(world: World, provider: Provider) -> None:
+            failure = await _failure_of(provider.download(FileId("file-none"), MemoryBlob()))
+            assert failure is not None
+            assert failure.status == 404
+
+        self._tell(story)
+
+    def test_a_wrong_key_is_the_accounts_failure_and_is_not_shown(self) -> None:
+        """Every call says ACCOUNT and proves that nothing was taken."""
+
+        async def story(world: World, provider: Provider) -> None:
+            stranger = world.wrong_key()
+            calls: tuple[Awaitable[object], ...] = (
+                stranger.identify(None, None, None),
+                stranger.create(Submission(FileId("file-1"), Endpoint.CHAT, TAG, {})),
+                stranger.find(TAG, None, 0.0),
+                stranger.status([RemoteId("batch_1"), RemoteId("batch_2")]),
+            )
+            failures = [await _failure_of(call) for call in calls]
+            await stranger.close()
+            for failure in failures:
+                assert failure is not None
+                assert failure.kind is FailureKind.ACCOUNT
+                assert failure.proves_refusal
+                assert "wrong-key" not in failure.message
+
+        self._tell(story)
+
+    def test_the_account_is_the_same_for_the_same_key(self) -> None:
+        """Its fingerprint does not change from call to call."""
+
+        async def story(world: World, provider: Provider) -> None:
+            file_id, batch = await submit(provider)
+            account = await provider.identify(None, None, None)
+            assert (await provider.identify(batch.id, file_id, account)).fingerprint == account.fingerprint
+            stranger = await provider.identify(RemoteId("batch_not_mine"), None, account)
+            assert account.organization or stranger.fingerprint != account.fingerprint
+
+        self._tell(story)
+
+    def test_html_is_said_to_be_html(self) -> None:
+        """A web page instead of the API is a clear failure."""
+
+        async def story(world: World, provider: Provider) -> None:
+            if world.html is None:
+                return
+            page = world.html()
+            failure = await _failure_of(page.identify(None, None, None))
+            await page.close()
+            assert failure is not None
+            assert "HTML" in failure.message
+
+        self._tell(story)
+
+    def _tell(self, story: Callable[[World, Provider], Awaitable[None]]) -> None:
+        async def told(world: World) -> None:
+            provider = world.provider()
+            try:
+                await story(world, provider)
+            finally:
+                await provider.close()
+
+        with self.world() as world:
+            asyncio.run(told(world))
+
+
+async def _failure_of(call: Awaitable[object]) -> Failure | None:
+    try:
+        await call
+    except ProviderError as error:
+        return error.failure
+    return None
