@@ -1,0 +1,379 @@
+"""Planning: the whole source into segments, and the selected rows into request files, before anything is sent."""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+import sys
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from overnight.data import spans
+from overnight.data.batch_size import batch_plan
+from overnight.data.keys import find_repeated, has_hashes, key_hash, write_hashes
+from overnight.data.raw_requests import RawRequests, parse_raw
+from overnight.data.records import DEFAULT_CUT, Cut, Record, Run, Unreadable
+from overnight.data.requests import PromptRequests, Requests, RequestShape
+from overnight.data.shards import ShardSet
+from overnight.data.sources import Source, open_source
+from overnight.data.sources_jsonl import parse_object
+from overnight.errors import UsageError
+from overnight.ports import Blobs, BlobWriter, Limits
+from overnight.spec import Spec
+from overnight.types import FailureKind, JobId, Segment, Selection, Shard
+
+RAW_KEY = "custom_id"
+EMPTY = "every column of the prompt is empty"
+_SHOWN = 5
+_PLAIN = b",null,null]\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """What is to be planned. `known` are the job's segments so far and `shards` its first-round shards so far: rows in
+    them are not planned again."""
+
+    spec: Spec
+    job_id: JobId
+    source: Source
+    requests: Requests
+    blobs: Blobs
+    limits: Limits
+    selection: Selection
+    new_id: Callable[[], str]
+    known: Sequence[Segment] = ()
+    shards: Sequence[Shard] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """A segment, whether it is to be recorded, and new shards that hold rows of it."""
+
+    segment: Segment
+    new: bool
+    shards: tuple[Shard, ...]
+
+
+@dataclass(slots=True)
+class Summary:
+    """What planning has found so far, for the preview; complete when the plans are exhausted."""
+
+    rows: int = 0  # records of the source that were looked at
+    selected: int = 0
+    planned_before: int = 0  # selected rows that are in shards already
+    requests: int = 0  # rows in the new shards
+    bad: int = 0  # selected rows that cannot be sent
+    empty: int = 0  # selected rows whose prompt columns are all empty
+    problems: list[str] = field(default_factory=list)  # of the first bad ones, free of content
+    batches: int = 0
+    why_batches: str = ""
+    source_bytes: int = 0  # of what was looked at, decompressed
+    request_bytes: int = 0
+    tokens: int = 0  # input tokens of the new requests, estimated
+    tokens_ceiling: int = 0  # input tokens that they do not exceed in practice
+    max_output: int | None = 0  # output tokens that they cannot exceed; None: a request has no limit
+    first_request: dict[str, Any] | None = None
+
+
+def source_of(spec: Spec, base: Path, blobs: Blobs, *, cut: Cut = DEFAULT_CUT) -> Source:
+    """The spec's source, opened; relative paths stand from `base`. Raises `UsageError`."""
+    return open_source(spec.source, base, blobs, parse=parse_raw if spec.raw else parse_object, cut=cut)
+
+
+def requests_of(spec: Spec, shape: RequestShape, columns: Sequence[str], tag: str) -> Requests:
+    """How rows with these columns become requests. Raises `UsageError` where the prompt does not fit."""
+    if spec.raw:
+        return RawRequests(shape.endpoint, spec.allow_unlimited, tag)
+    return PromptRequests(spec.prompt, shape, columns, tag)
+
+
+def plan_segments(task: Planning, summary: Summary) -> Iterator[SegmentPlan]:
+    """Plan the segments that the selection needs, in order; a sample needs all of them, and gives the new ones twice:
+    first without shards. The files of a plan are published when it is yielded.
+
+    Raises `UsageError` for the first selected record that is bad (where `rows.on_bad` says stop), for keys that are
+    missing, empty or repeated, for a source without rows; `SourceChanged` where a known segment is not the same any
+    more. Nothing may be sent before the iterator has ended: keys repeated in another segment come out at the end."""
+    yield from _Planner(task, summary).run()
+
+
+class _Planner:
+    def __init__(self, task: Planning, summary: Summary) -> None:
+        self.task = task
+        self.summary = summary
+        self.segments = list(task.known)
+        self.key = RAW_KEY if task.spec.raw else task.spec.key
+        wanted = task.requests.columns
+        self.wanted = wanted if wanted is None or self.key is None else wanted | {self.key}
+        self.size = batch_plan(task.spec.batch, task.limits, _expected(task))
+        self.cuts: Counter[str] = Counter()
+        self.before: dict[int, list[Shard]] = {}
+        for shard in task.shards:
+            if shard.segment is not None:
+                self.before.setdefault(shard.segment, []).append(shard)
+
+    def run(self) -> Iterator[SegmentPlan]:
+        self.check_key_column()
+        selection = self.task.selection
+        if selection.sample is None:
+            stop = sys.maxsize if selection.limit is None else selection.limit
+            for segment in self.task.known:
+                if segment.first_ordinal < stop:
+                    yield self.again(segment, ((0, stop),))
+            yield from self.new(stop, range(stop))
+        else:
+            yield from self.new(sys.maxsize, ())
+            chosen = _sample(selection.sample, self.end(), self.task.job_id)
+            for segment in self.segments:
+                plan = self.again(segment, chosen)
+                if plan.shards:
+                    yield plan
+        self.check_whole()
+
+    def end(self) -> int:
+        """The ordinal behind the last segment."""
+        return self.segments[-1].first_ordinal + self.segments[-1].rows if self.segments else 0
+
+    # ------------------------------------------------------------------------------ segments met first
+
+    def new(self, stop: int, selected: Container[int]) -> Iterator[SegmentPlan]:
+        """Segments behind those known, as far as the first `stop` records need them."""
+        if self.end() >= stop:
+            return
+        for run in self.task.source.segments(self.segments[-1] if self.segments else None, self.wanted):
+            yield self.first(run, selected)
+            if self.end() >= stop:
+                return
+
+    def first(self, run: Run, selected: Container[int]) -> SegmentPlan:
+        """A new segment: every record is judged, those selected are written as requests."""
+        task, index, hashes = self.task, len(self.segments), list[int]()
+        name = f"jobs/{task.job_id}/segments/{index:06d}.rows.jsonl"
+        found: Counter[FailureKind] = Counter()
+        with task.blobs.create(name) as writer, self.shard_set(index) as shards:
+            rows = _RowsWriter(writer)
+            for record in run:
+                ordinal = record.ordinal
+                key, kind, message, rendered = self.judge(record, run.file)
+                rows.add(key, kind, message)
+                if kind is not None:
+                    found[kind] += 1
+                if self.key is not None and key:
+                    hashes.append(key_hash(key))
+                if ordinal in selected:
+                    self.summary.selected += 1
+                    if kind is None or self.sends(kind, message):
+                        self.write(shards, ordinal, rendered)
+            rows.flush()
+            writer.commit()
+            made = self.made(shards)
+        segment = Segment(
+            index=index,
+            first_ordinal=run.first_ordinal,
+            rows=run.rows,
+            file=run.file,
+            offset=run.offset,
+            line=run.line,
+            length=run.length,
+            sha256=run.sha256,
+            rows_blob=name,
+            bad=found[FailureKind.BAD_ROW],
+            empty=found[FailureKind.EMPTY_ROW],
+        )
+        if self.key is not None and write_hashes(task.blobs, task.job_id, index, hashes):
+            self.check_keys([segment])
+        self.segments.append(segment)
+        self.count(segment)
+        return SegmentPlan(segment, True, made)
+
+    def judge(self, record: Record, file: str) -> tuple[str, FailureKind | None, str | None, Any]:
+        """Key, problem and rendered prompt of a record: the same whatever is selected and whatever `rows` says."""
+        values, key = record.values, str(record.ordinal + 1)
+        if values is None:
+            return "" if self.key else key, FailureKind.BAD_ROW, record.problem, None
+        if self.key is not None:
+            key = self.key_of(values.get(self.key), key, file, record.line)
+        try:
+            rendered = self.task.requests.render(values)
+        except Unreadable as error:
+            where = self.task.source.place(file, record.line)
+            return key, FailureKind.BAD_ROW, f"{where}: {error}", None
+        if self.task.requests.is_empty(values):
+            return key, FailureKind.EMPTY_ROW, EMPTY, rendered
+        return key, None, None, rendered
+
+    def key_of(self, value: object, number: str, file: str, line: int) -> str:
+        """The row's key as text. Raises where there is none."""
+        if isinstance(value, str) and value and not value.isspace():
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        if value is None and self.task.spec.raw:
+            return number
+        place = self.task.source.place(file, line)
+        what = "is empty" if value is None or isinstance(value, str) else "is neither text nor a number"
+        raise UsageError(f"{place}: the key ({self.key}) {what}: every row needs one of its own")
+
+    # ----------------------------------------------------------------------------- segments known before
+
+    def again(self, segment: Segment, chosen: spans.Spans) -> SegmentPlan:
+        """A known segment: the selected rows that are in no shard yet are written as requests."""
+        task, summary = self.task, self.summary
+        mine = spans.intersect(chosen, (spans.of_segment(segment),))
+        earlier = spans.union(*(shard.spans for shard in self.before.get(segment.index, ())))
+        summary.selected += spans.count(mine)
+        summary.planned_before += spans.count(spans.intersect(mine, earlier))
+        todo = spans.minus(spans.minus(mine, earlier), self.unsendable(segment, mine))
+        if segment.index < len(task.known):
+            self.count(segment)
+            if not todo:
+                task.source.verify(segment)
+        if not todo:
+            return SegmentPlan(segment, False, ())
+        selected = frozenset(spans.ordinals(todo))
+        with self.shard_set(segment.index) as shards:
+            for record in task.source.read(segment, self.wanted):
+                if record.ordinal in selected:
+                    try:
+                        rendered = task.requests.render(record.values or {})
+                    except Unreadable as error:
+                        raise UsageError(f"{task.source.place(segment.file, record.line)}: {error}") from error
+                    self.write(shards, record.ordinal, rendered)
+            return SegmentPlan(segment, False, self.made(shards))
+
+    def unsendable(self, segment: Segment, mine: spans.Spans) -> spans.Spans:
+        """Those of the selected rows of a known segment that are not sent, as it is on record."""
+        if not segment.bad and not segment.empty:
+            return ()
+        found = []
+        with self.task.blobs.open(segment.rows_blob) as file:
+            for ordinal, line in enumerate(file, segment.first_ordinal):
+                if not line.endswith(_PLAIN) and spans.position(mine, ordinal) is not None:
+                    _, kind, message = orjson.loads(line)
+                    if not self.sends(FailureKind(kind), message):
+                        found.append(ordinal)
+        return spans.from_ordinals(found)
+
+    # -------------------------------------------------------------------------------------------- shared
+
+    def sends(self, kind: FailureKind, message: str | None) -> bool:
+        """Whether a selected row with this problem is sent; counts it. Raises where it stops the planning."""
+        rows = self.task.spec.rows
+        if kind is FailureKind.EMPTY_ROW:
+            self.summary.empty += 1
+            return rows.on_empty == "send"
+        if rows.on_bad == "stop":
+            raise UsageError(f"{message}: mend the record, or skip such rows with rows.on_bad: skip")
+        self.summary.bad += 1
+        if len(self.summary.problems) < _SHOWN:
+            self.summary.problems.append(message or "")
+        return False
+
+    def shard_set(self, segment: int) -> ShardSet:
+        task = self.task
+        return ShardSet(task.blobs, task.job_id, segment, 0, self.size.most, task.new_id)
+
+    def write(self, shards: ShardSet, ordinal: int, rendered: Any) -> None:
+        request = self.task.requests.request(ordinal, shards.generation, rendered)
+        shards.add(ordinal, request)
+        if self.summary.first_request is None:
+            self.summary.first_request = orjson.loads(request.line)
+
+    def made(self, shards: ShardSet) -> tuple[Shard, ...]:
+        """The finished shards, entered into the summary."""
+        made, summary = shards.finish(), self.summary
+        self.cuts += shards.cuts
+        for shard in made:
+            summary.requests += shard.rows
+            summary.request_bytes += shard.size
+            summary.tokens += shard.tokens
+            summary.tokens_ceiling += shard.tokens_ceiling
+            limited = summary.max_output is not None and shard.max_output is not None
+            summary.max_output = (summary.max_output or 0) + (shard.max_output or 0) if limited else None
+        summary.batches += len(made)
+        summary.why_batches = self.size.why(summary.batches, self.cuts)
+        return made
+
+    def count(self, segment: Segment) -> None:
+        self.summary.rows += segment.rows
+        self.summary.source_bytes += segment.length
+
+    def check_key_column(self) -> None:
+        key, columns = self.task.spec.key, self.task.source.columns
+        if key is None or self.task.spec.raw:
+            return
+        if key not in columns:
+            near = difflib.get_close_matches(key, columns, n=1, cutoff=0.5)
+            meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(repr, columns[:20]))}"
+            raise UsageError(f"key: the source has no column {key!r}: {meant}")
+        for segment in self.task.known:
+            if not has_hashes(self.task.blobs, segment, self.task.job_id):
+                raise UsageError(f"key: this job was planned without the key {key!r}: start a new one with --new")
+
+    def check_whole(self) -> None:
+        """What can only be told when all is read."""
+        if not self.end():
+            name = self.task.source.locator.replace("\n", ", ")
+            raise UsageError(f"{name}: the source has no rows, so there is nothing to send")
+        if self.key is not None:
+            self.check_keys(self.segments)
+
+    def check_keys(self, segments: Sequence[Segment]) -> None:
+        repeated = find_repeated(self.task.blobs, self.task.job_id, segments)
+        if repeated is not None:
+            first, second = (self.place(segments, ordinal) for ordinal in (repeated.first, repeated.second))
+            raise UsageError(
+                f"{second}: the key ({self.key}) is the same as in {first}: every row needs one of its own"
+            )
+
+    def place(self, segments: Sequence[Segment], ordinal: int) -> str:
+        """File and line of a record."""
+        segment = next(each for each in segments if ordinal < each.first_ordinal + each.rows)
+        record = next(each for each in self.task.source.read(segment) if each.ordinal == ordinal)
+        return self.task.source.place(segment.file, record.line)
+
+
+class _RowsWriter:
+    """Writes `[key, problem kind, problem message]` per record."""
+
+    def __init__(self, writer: BlobWriter) -> None:
+        self._writer = writer
+        self._lines: list[bytes] = []
+
+    def add(self, key: str, kind: FailureKind | None, message: str | None) -> None:
+        if kind is None:
+            self._lines.append(b"[%s,null,null]\n" % orjson.dumps(key))
+        else:
+            self._lines.append(orjson.dumps([key, kind, message]) + b"\n")
+        if len(self._lines) == 1000:
+            self.flush()
+
+    def flush(self) -> None:
+        self._writer.write(b"".join(self._lines))
+        self._lines.clear()
+
+
+def _expected(task: Planning) -> int:
+    """About how many rows are selected."""
+    wanted = task.selection.limit if task.selection.sample is None else task.selection.sample
+    return task.source.rows if wanted is None else min(wanted, task.source.rows)
+
+
+def _sample(size: int, total: int, job_id: JobId) -> spans.Spans:
+    """The `size` ordinals with the smallest hash: a larger sample of the same job contains a smaller one."""
+    if size >= total:
+        return ((0, total),) if total else ()
+    start = blake2b(job_id.encode(), digest_size=8)
+
+    def draw(ordinal: int) -> bytes:
+        digest = start.copy()
+        digest.update(b":%d" % ordinal)
+        return digest.digest()
+
+    return spans.from_ordinals(heapq.nsmallest(size, range(total), key=draw))

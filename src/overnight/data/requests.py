@@ -1,0 +1,146 @@
+"""Rows into request lines: everything that is the same for all rows is serialised once, around the holes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from overnight.data.estimates import ANSWER_TOKENS, MESSAGE_TOKENS, Estimate, estimate
+from overnight.data.templates import Template, Values, compile_template, filled
+from overnight.errors import UsageError
+from overnight.spec import Prompt
+from overnight.types import Endpoint
+from overnight.wire.openai import AnswerFormat, custom_id, request_body, request_line
+
+
+@dataclass(frozen=True, slots=True)
+class RequestShape:
+    """What the requests of a job have in common, ready for the wire."""
+
+    model: str
+    endpoint: Endpoint
+    parameters: Mapping[str, Any]
+    answer_format: AnswerFormat | None
+    max_output: int | None
+    """Output tokens that one answer cannot exceed; None where there is no such limit."""
+
+
+class Request(NamedTuple):
+    """One request, ready to be written."""
+
+    model: str
+    endpoint: str
+    line: bytes
+    expected: Estimate
+    max_output: int | None
+    inputs: int = 1
+    """What counts against the provider's limit of requests in a batch: for embeddings, the texts."""
+
+
+class Requests(Protocol):
+    """How the rows of a job become requests."""
+
+    columns: frozenset[str] | None
+    """The columns that are read; None: all."""
+
+    def is_empty(self, values: Values) -> bool:
+        """True where every column of the prompt is empty."""
+
+    def render(self, values: Values) -> Any:
+        """What differs from row to row. Raises `Unreadable`."""
+
+    def request(self, ordinal: int, generation: int, rendered: Any) -> Request:
+        """The request of a rendered row."""
+
+
+class PromptRequests:
+    """Requests made of the spec's prompt. Raises `UsageError` for a template that cannot be compiled, names no column
+    of the source, or names one that it does not have."""
+
+    def __init__(self, prompt: Prompt, shape: RequestShape, columns: Sequence[str], tag: str) -> None:
+        if not prompt.user.strip():
+            raise UsageError("prompt.user is empty: say what is asked about a row, with its columns as {{ column }}")
+        self._model, self._endpoint, self._tag = shape.model, str(shape.endpoint), tag
+        turns = _turns(prompt, shape.endpoint, columns)
+        templates = [text for _, text in turns if isinstance(text, Template)]
+        self._names = sorted({name for template in templates for name in template.columns})
+        if not self._names:
+            raise UsageError(
+                "prompt: no column of the source is named, so every row would ask the same: use {{ column }}"
+            )
+        self.columns: frozenset[str] | None = frozenset(self._names)
+        self._open, self._pieces, order = _around_holes(turns, shape)
+        self._renders = [templates[at].render for at in order]
+        self._fixed = _fixed_tokens(turns, shape)
+        copies = shape.parameters.get("n") or 1
+        self._max_output = None if shape.max_output is None else shape.max_output * copies
+
+    def is_empty(self, values: Values) -> bool:
+        """As `Requests.is_empty`."""
+        return not any(filled(values.get(name)) for name in self._names)
+
+    def render(self, values: Values) -> list[str]:
+        """The texts of the holes, in their order in the line."""
+        return [render(values) for render in self._renders]
+
+    def request(self, ordinal: int, generation: int, rendered: list[str]) -> Request:
+        """As `Requests.request`."""
+        parts = [self._open, custom_id(self._tag, ordinal, generation).encode()]
+        tokens, ceiling = self._fixed
+        for piece, text in zip(self._pieces, rendered, strict=False):  # one piece more than holes
+            parts.append(piece)
+            parts.append(orjson.dumps(text))
+            more = estimate(text)
+            tokens += more.tokens
+            ceiling += more.ceiling
+        parts.append(self._pieces[-1])
+        return Request(self._model, self._endpoint, b"".join(parts), Estimate(tokens, ceiling), self._max_output)
+
+
+_Turn = tuple[str, str | Template]
+
+
+def _turns(prompt: Prompt, endpoint: Endpoint, columns: Sequence[str]) -> list[_Turn]:
+    """Turns with literal text where no column is named, else with the template."""
+
+    def text(given: str, field: str) -> str | Template:
+        template = compile_template(given, columns, field)
+        return template if template.columns else template.render({})
+
+    user: _Turn = ("user", text(prompt.user, "prompt.user"))
+    if endpoint is Endpoint.EMBEDDINGS:
+        return [user]
+    system: list[_Turn] = [] if prompt.system is None else [("system", text(prompt.system, "prompt.system"))]
+    earlier = ((("user", example.user), ("assistant", example.assistant)) for example in prompt.examples)
+    return [*system, *(turn for pair in earlier for turn in pair), user]
+
+
+def _around_holes(turns: Sequence[_Turn], shape: RequestShape) -> tuple[bytes, list[bytes], list[int]]:
+    """What stands before the custom id, the constant pieces behind it, and which template fills each hole: found by
+    sending marks through the dialect, so that only the dialect knows the form of a line."""
+    stem = token_hex(16)
+    marks = [f"{stem}-{at}" for at in range(sum(isinstance(text, Template) for _, text in turns))]
+    fill = iter(marks)
+    filled_in = [(role, next(fill) if isinstance(text, Template) else text) for role, text in turns]
+    body = request_body(shape.endpoint, shape.model, filled_in, shape.parameters, shape.answer_format)
+    start, rest = request_line(stem, shape.endpoint, orjson.dumps(body)).split(stem.encode(), 1)
+    order = sorted(range(len(marks)), key=lambda at: rest.index(marks[at].encode()))
+    pieces = []
+    for at in order:
+        piece, rest = rest.split(orjson.dumps(marks[at]), 1)
+        pieces.append(piece)
+    return start, [*pieces, rest], order
+
+
+def _fixed_tokens(turns: Sequence[_Turn], shape: RequestShape) -> Estimate:
+    """The tokens that every row has: literal turns, the frame of each, the schema and the tools."""
+    literal = [text for _, text in turns if isinstance(text, str)]
+    extras = [shape.parameters, None if shape.answer_format is None else shape.answer_format.schema]
+    literal += [orjson.dumps(extra).decode() for extra in extras if extra]
+    found = [estimate(text) for text in literal]
+    frame = 0 if shape.endpoint is Endpoint.EMBEDDINGS else MESSAGE_TOKENS * len(turns) + ANSWER_TOKENS
+    return Estimate(frame + sum(each.tokens for each in found), frame + sum(each.ceiling for each in found))

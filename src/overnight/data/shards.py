@@ -1,0 +1,207 @@
+"""Shards in the making: request lines into files, cut where a batch would get too large."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, Self
+
+from overnight.data.requests import Request
+from overnight.errors import UsageError
+from overnight.ports import Blobs, BlobWriter
+from overnight.types import JobId, Shard, ShardId, Span
+
+_FLUSH = 1 << 18
+_MOST_OPEN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """What one shard may hold at most; `tokens` None: any number. `size` may be exceeded by a single request, `limit`,
+    the provider's own, never."""
+
+    rows: int
+    size: int
+    limit: int
+    tokens: int | None = None
+
+
+class ShardSet:
+    """Takes requests in order of their ordinals and writes them as shards, one open per model and endpoint. Use it in
+    a `with`: what is not finished by then leaves nothing behind."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        job_id: JobId,
+        segment: int | None,
+        generation: int,
+        most: Most,
+        new_id: Callable[[], str],
+    ) -> None:
+        self.generation = generation
+        self.cuts: Counter[str] = Counter()
+        """Why shards ended before the rows did: "rows", "bytes", "tokens"."""
+        self._blobs = blobs
+        self._job_id = job_id
+        self._segment = segment
+        self._new_id = new_id
+        self._most = most
+        self._open: dict[tuple[str, str], _Open] = {}
+        self._finished: list[Shard] = []
+
+    def add(self, ordinal: int, request: Request, tries: tuple[int, int] | None = None) -> None:
+        """Write the request; `tries` are the row's burned and paid attempts so far, for all rows or for none."""
+        name = (request.model, request.endpoint)
+        shard = self._open.get(name)
+        if shard is not None:
+            reason = shard.full(request, self._most)
+            if reason is not None:
+                self.cuts[reason] += 1
+                self._finish(name)
+                shard = None
+        if shard is None:
+            if len(self._open) == _MOST_OPEN:
+                self._finish(next(iter(self._open)))
+            shard = self._open[name] = self._begin(ordinal, request)
+        shard.add(ordinal, request, tries)
+
+    def finish(self) -> tuple[Shard, ...]:
+        """All shards, published, in order of their first ordinals."""
+        for name in list(self._open):
+            self._finish(name)
+        return tuple(sorted(self._finished, key=lambda shard: shard.spans))
+
+    def _begin(self, ordinal: int, request: Request) -> _Open:
+        size, limit = len(request.line), self._most.limit
+        if size > limit:
+            raise UsageError(
+                f"row {ordinal + 1}: the request has {size:,} bytes, a whole batch may have {limit:,}: shorten it"
+            )
+        shard = ShardId(self._new_id()[:16])
+        return _Open(self._blobs, self._job_id, self._segment, self.generation, shard, request)
+
+    def _finish(self, name: tuple[str, str]) -> None:
+        # Taken out only when it is published, so that a failure still cleans up.
+        self._finished.append(self._open[name].publish())
+        del self._open[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for shard in self._open.values():
+            shard.abandon()
+        self._open.clear()
+
+
+@dataclass(slots=True)
+class _Open:
+    """One shard that is being written."""
+
+    blobs: Blobs
+    job_id: JobId
+    segment: int | None
+    generation: int
+    id: ShardId
+    request: Request
+    """The first one: model and endpoint are those of all."""
+    writer: BlobWriter = field(init=False)
+    digest: Any = field(default_factory=hashlib.sha256)
+    lines: list[bytes] = field(default_factory=list)
+    waiting: int = 0
+    size: int = 0
+    rows: int = 0
+    inputs: int = 0
+    tokens: float = 0
+    ceiling: float = 0
+    max_output: int | None = 0
+    start: int = -1
+    stop: int = -1
+    spans: list[Span] = field(default_factory=list)
+    tries: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.writer = self.blobs.create(self.blob)
+
+    @property
+    def blob(self) -> str:
+        return f"jobs/{self.job_id}/shards/{self.id}.jsonl"
+
+    def full(self, request: Request, most: Most) -> str | None:
+        """Why the request does not fit in, or None."""
+        if self.inputs + request.inputs > most.rows:
+            return "rows"
+        if self.size + len(request.line) > most.size:
+            return "bytes"
+        if most.tokens is not None and self.tokens + request.expected.tokens > most.tokens:
+            return "tokens"
+        return None
+
+    def add(self, ordinal: int, request: Request, tries: tuple[int, int] | None) -> None:
+        """Take it in; written when a quarter of a megabyte waits."""
+        line = request.line
+        self.lines.append(line)
+        self.size += len(line)
+        self.rows += 1
+        self.inputs += request.inputs
+        self.tokens += request.expected.tokens
+        self.ceiling += request.expected.ceiling
+        if self.max_output is not None:
+            self.max_output = None if request.max_output is None else self.max_output + request.max_output
+        if ordinal != self.stop:
+            self._close_span()
+            self.start = ordinal
+        self.stop = ordinal + 1
+        if tries is not None:
+            self.tries.append(b"[%d,%d,%d]\n" % (ordinal, *tries))
+        if self.size - self.waiting > _FLUSH:
+            self._flush()
+
+    def publish(self) -> Shard:
+        """Write the rest and commit."""
+        self._flush()
+        self._close_span()
+        self.writer.commit()
+        tries_blob = None
+        if self.tries:
+            tries_blob = f"jobs/{self.job_id}/shards/{self.id}.tries.jsonl"
+            with self.blobs.create(tries_blob) as writer:
+                writer.write(b"".join(self.tries))
+                writer.commit()
+        self.writer.__exit__(None, None, None)
+        return Shard(
+            id=self.id,
+            job_id=self.job_id,
+            segment=self.segment,
+            generation=self.generation,
+            blob=self.blob,
+            rows=self.rows,
+            size=self.size,
+            sha256=self.digest.hexdigest(),
+            model=self.request.model,
+            endpoint=self.request.endpoint,
+            spans=tuple(self.spans),
+            tokens=ceil(self.tokens),
+            tokens_ceiling=ceil(self.ceiling),
+            max_output=self.max_output,
+            tries_blob=tries_blob,
+        )
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self.writer.__exit__(None, None, None)
+
+    def _close_span(self) -> None:
+        if self.start >= 0:
+            self.spans.append((self.start, self.stop))
+
+    def _flush(self) -> None:
+        block = b"".join(self.lines)
+        self.lines.clear()
+        self.waiting = self.size
+        self.writer.write(block)
+        self.digest.update(block)
