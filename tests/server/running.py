@@ -21,6 +21,8 @@ from overnight.ports import Upstream, UpstreamReply
 from overnight.server.app import create_app
 from overnight.server.keys import Keys
 from overnight.server.run import Server
+from overnight.stores.database import Database
+from overnight.stores.objects import SqlObjects
 from overnight.upstreams.fake import FakeUpstream
 
 
@@ -153,6 +155,16 @@ class Running:
         """Names of everything that lies on the disk, unfinished files included."""
         root = self.home / "server" / "blobs"
         return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+    def forget(self, kind: str, id: str) -> None:
+        """Take a document out of the store of a server that has stopped, as if it had never come there."""
+        objects = SqlObjects(Database(self.home / "server" / "server.db"))
+
+        async def work() -> None:
+            assert await objects.delete(kind, "", id)
+            await objects.close()
+
+        asyncio.run(work())
 
     def client(self, key: str = "any") -> openai.OpenAI:
         return openai.OpenAI(api_key=key, base_url=f"http://127.0.0.1:{self.port}/v1", max_retries=0, timeout=30)
