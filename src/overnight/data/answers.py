@@ -21,12 +21,14 @@ from overnight.spec import Policy, Spec
 from overnight.types import (
     Batch,
     Counts,
+    Endpoint,
     FailureKind,
     Job,
     Outcome,
     PicoUSD,
     Reply,
     Segment,
+    Span,
     Tokens,
     Totals,
 )
@@ -40,6 +42,7 @@ _BURNS: Mapping[FailureKind | None, int] = {
     **{kind: 1 if treatment(kind).burns else 0 for kind in FailureKind},
 }
 _NONE = Usage()
+_NEVER = (0, 0)
 
 
 def collect(
@@ -99,6 +102,8 @@ class _Intake:
     tag: str
     rows: list[Line | None] = field(init=False)
     tries: dict[int, tuple[int, int]] = field(init=False)
+    generation: int = field(init=False)
+    span: Span = field(init=False)
     positions: dict[int, int] | None = field(init=False)
     further: dict[int, _Further] = field(default_factory=dict)
     lengths: dict[int, list[int]] = field(default_factory=dict)
@@ -111,6 +116,7 @@ class _Intake:
         shard = self.batch.shard
         self.rows = [None] * shard.rows
         self.tries = tries_of(shard, self.blobs)
+        self.generation, self.span = shard.generation, shard.spans[0]
         # One run of ordinals, the common case, needs no dictionary.
         single = len(shard.spans) == 1
         self.positions = None if single else {ordinal: at for at, ordinal in enumerate(ordinals(shard.spans))}
@@ -118,6 +124,7 @@ class _Intake:
     def read(self, number: int, name: str) -> None:
         """Judge every line of a downloaded file."""
         endpoint, rows, offset = self.batch.shard.endpoint, self.rows, 0
+        noting = self.fields is not None or endpoint == Endpoint.EMBEDDINGS
         with self.blobs.open(name) as file:
             for line in file:
                 length = len(line)
@@ -131,7 +138,7 @@ class _Intake:
                         self.foreign += 1
                     elif rows[at] is None:
                         rows[at] = self.judge(reply, ordinal, number, offset, length)
-                        if reply.outcome is Outcome.SUCCEEDED:
+                        if noting:
                             self.note(reply, at)
                     else:
                         self.repeat(reply, at, ordinal, number, offset, length)
@@ -140,13 +147,14 @@ class _Intake:
     def locate(self, custom_id: str) -> tuple[int, int]:
         """Position and ordinal of our row; position -1 where the id is not one of this shard."""
         parts = split_custom_id(custom_id)
-        shard = self.batch.shard
-        if parts is None or parts[0] != self.tag or parts[2] != shard.generation:
+        if parts is None:
             return -1, -1
-        ordinal = parts[1]
+        tag, ordinal, generation = parts
+        if tag != self.tag or generation != self.generation:
+            return -1, -1
         if self.positions is not None:
             return self.positions.get(ordinal, -1), ordinal
-        start, stop = shard.spans[0]
+        start, stop = self.span
         return (ordinal - start, ordinal) if start <= ordinal < stop else (-1, -1)
 
     def judge(self, reply: Reply, ordinal: int, file: int, offset: int, length: int) -> Line:
@@ -154,18 +162,18 @@ class _Intake:
         outcome, kind, message = reply.outcome, reply.kind, reply.message
         if outcome is Outcome.SUCCEEDED and (wrong := self.check(reply)) is not None:
             outcome, kind, message = Outcome.ERRORED, FailureKind.INVALID, wrong
-        burned, paid = self.tries.get(ordinal, (0, 0)) if self.tries else (0, 0)
-        used, cost = self.money(reply)
-        paid += 1 if reply.ran else 0
+        burned, paid = self.tries.get(ordinal, _NEVER) if self.tries else _NEVER
+        ran, tokens, rates = reply.ran, reply.tokens, self.rates
+        used: Usage | None
+        cost: int | None
+        if tokens is not None:
+            used = Usage(tokens.input, tokens.cached, tokens.output, tokens.reasoning)
+            cost = None if rates is None else price(tokens, rates)
+        else:
+            used, cost = (None, None) if ran else (_NONE, 0)
+        if ran:
+            paid += 1
         return Line(ordinal, outcome, kind, file, offset, length, used, cost, burned + _BURNS[kind], paid, message)
-
-    def money(self, reply: Reply) -> tuple[Usage | None, int | None]:
-        """Tokens and pico-dollars of an answer, each None where it is unknown."""
-        tokens = reply.tokens
-        if tokens is None:
-            return (None, None) if reply.ran else (_NONE, 0)
-        used = Usage(tokens.input, tokens.cached, tokens.output, tokens.reasoning)
-        return used, None if self.rates is None else price(tokens, self.rates)
 
     def note(self, reply: Reply, at: int) -> None:
         """Remember what is judged over the whole batch: vectors' lengths, shares of labels."""

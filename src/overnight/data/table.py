@@ -1,0 +1,244 @@
+"""A job as a table: its rows in the order of the source, each with its one outcome, made block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from overnight.data.columns import Layout, answers_layout, failed_layout
+from overnight.data.joined import Joined, Spent
+from overnight.data.ledger import Line
+from overnight.data.records import Record
+from overnight.data.schemas import AnswerRules
+from overnight.data.sources import Source
+from overnight.data.spans import ordinals
+from overnight.errors import UsageError
+from overnight.ports import Blobs
+from overnight.spec import Spec
+from overnight.types import Batch, FailureKind, Outcome, Reply, Segment, Span
+from overnight.wire.openai import custom_id, read_line
+from overnight.wire.openai.parts import body_of, logprobs_of
+
+Which = Literal["finished", "partial", "failed"]
+"""`finished`: every selected row, all of them answered. `partial`: those not answered yet as `pending`. `failed`: only
+rows that were sent and ended without success, as a source for another try."""
+
+PENDING = "pending"
+BLOCK_ROWS = 5_000
+BLOCK_BYTES = 4 << 20
+"""Of raw answers, and of source text where columns are read again."""
+
+Row = tuple[Any, ...]
+KeyRow = tuple[str, FailureKind | None, str | None]
+"""Key, and why the record is not sent: kind and message."""
+
+_UNKNOWN: Row = (None, None, None, None)
+_NOTHING: Row = (0, 0, 0, 0, 0.0)
+_key_rows = msgspec.json.Decoder(KeyRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Where a job's table comes from. `selected` gives the ordinals of a segment that the table is about: those
+    planned, and the bad and empty records among the selected. `contributing` gives the batches with totals that hold rows of the
+    segment of an index. `source` None: only the key of a row is shown."""
+
+    spec: Spec
+    rules: AnswerRules
+    tag: str
+    segments: Sequence[Segment]
+    selected: Callable[[Segment], Sequence[Span]]
+    contributing: Callable[[int], Sequence[Batch]]
+    blobs: Blobs
+    source: Source | None = None
+
+
+class Watcher(Protocol):
+    """Hears of every row while the table is made."""
+
+    def succeeded(self, answer: Row) -> None:
+        """A row with the values of its answer columns."""
+
+    def ended(self, status: str, kind: FailureKind | None, message: str) -> None:
+        """A row without success: its status, and why."""
+
+
+def layout_of(parts: Parts, which: Which) -> Layout:
+    """The table's columns."""
+    source = parts.source.columns if parts.source is not None else ()
+    if which == "failed":
+        return failed_layout(parts.spec, source)
+    spec = parts.spec if parts.source is not None else msgspec.structs.replace(parts.spec, keep="key")
+    return answers_layout(spec, parts.rules, source)
+
+
+def key_rows(segment: Segment, blobs: Blobs) -> list[KeyRow]:
+    """Key and problem of each record of the segment."""
+    with blobs.open(segment.rows_blob) as file:
+        return _key_rows.decode_lines(file.read())
+
+
+def blocks(
+    parts: Parts, layout: Layout, which: Which, segment: Segment, batches: Sequence[Batch], watcher: Watcher
+) -> Iterator[list[Row]]:
+    """The rows of one segment in order, as many at a time as fit in memory well."""
+    selected = parts.selected(segment)
+    if not selected:
+        return
+    with Joined(segment, batches, parts.blobs) as joined:
+        making = _Making(parts, layout, which, watcher, joined, key_rows(segment, parts.blobs))
+        for places, own in making.picked(selected):
+            yield making.rows(places, own)
+
+
+@dataclass(slots=True)
+class _Making:
+    """The rows of one segment in the making; a place is a position in the segment."""
+
+    parts: Parts
+    layout: Layout
+    which: Which
+    watcher: Watcher
+    joined: Joined
+    keys: Sequence[KeyRow]
+    read: Callable[[Reply, bytes], Row] = field(init=False)
+    blank: Row = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.read = _answer_reader(self.parts, self.layout)
+        self.blank = (None,) * self.layout.answers
+
+    def picked(self, selected: Sequence[Span]) -> Iterator[tuple[list[int], list[Row]]]:
+        """Places of the table's rows and the values of their source columns, cut into blocks."""
+        segment, best = self.joined.segment, self.joined.best
+        width = segment.length // max(segment.rows, 1) if self.layout.source else 0
+        places: list[int] = []
+        own: list[Row] = []
+        size = 0
+        for at, values in self._with_columns(selected):
+            places.append(at)
+            own.append(values)
+            line = best[at]
+            size += width if line is None else width + line.length
+            if size >= BLOCK_BYTES or len(places) >= BLOCK_ROWS:
+                yield places, own
+                places, own, size = [], [], 0
+        if places:
+            yield places, own
+
+    def _with_columns(self, selected: Sequence[Span]) -> Iterator[tuple[int, Row]]:
+        first, names = self.joined.segment.first_ordinal, self.layout.source
+        places = (ordinal - first for ordinal in ordinals(selected))
+        if self.which == "failed":
+            places = (at for at in places if self._failed(at))
+        if self.parts.source is None or not names:
+            yield from ((at, ()) for at in places)
+            return
+        wanted = next(places, None)
+        for record in self.parts.source.read(self.joined.segment, frozenset(names)):
+            if record.ordinal - first == wanted:
+                yield wanted, _values(record, names)
+                wanted = next(places, None)
+            # Read on to the end, for only there it is known that the segment is still the same.
+
+    def _failed(self, at: int) -> bool:
+        line = self.joined.best[at]
+        return line is not None and line.outcome is not Outcome.SUCCEEDED
+
+    def rows(self, places: Sequence[int], own: Sequence[Row]) -> list[Row]:
+        """Finished rows of these places."""
+        best, keys, first = self.joined.best, self.keys, self.joined.segment.first_ordinal
+        keyed = self.parts.spec.key is not None
+        made: list[Row] = []
+        for at, values, raw in zip(places, own, self.joined.raws(places), strict=True):
+            line = best[at]
+            rest = self._unanswered(at) if line is None else self._answered(at, line, raw)
+            made.append((keys[at][0] if keyed else first + at + 1, *values, *rest))
+        return made
+
+    def _answered(self, at: int, line: Line, raw: bytes | None) -> Row:
+        joined = self.joined
+        batch = joined.batches[joined.batch[at]]
+        answer, kind, message = self.blank, None, line.message
+        if raw is None:
+            reply = Reply(custom_id(self.parts.tag, line.ordinal, batch.shard.generation), line.outcome)
+        else:
+            reply = read_line(raw, batch.shard.endpoint, text=line.kind is None)
+        if line.kind is None and raw is not None:
+            status = "succeeded"
+            answer = self.read(reply, raw)
+            self.watcher.succeeded(answer)
+        else:
+            status, kind = line.outcome.value, line.kind
+            self.watcher.ended(status, kind, message or "")
+        spent: Spent | Line = line if at not in joined.beside else joined.beside[at].and_also(line)
+        used, cost = spent.tokens, spent.cost
+        return (
+            status,
+            *answer,
+            None if kind is None else kind.value,
+            message,
+            reply.finish_reason,
+            reply.model,
+            reply.custom_id,
+            reply.request_id,
+            None if batch.remote is None else batch.remote.id,
+            joined.attempts[at],
+            *(_UNKNOWN if used is None else (used.input, used.cached, used.output, used.reasoning)),
+            None if cost is None else cost / 1e12,
+            *(_extras(self.parts.spec, raw, batch) if self.parts.spec.extra and self.which != "failed" else ()),
+        )
+
+    def _unanswered(self, at: int) -> Row:
+        """Never sent, by the user's own rule, or without an answer so far."""
+        _, kind, message = self.keys[at]
+        if kind is None:
+            if self.which == "finished":
+                raise UsageError("not every row is answered yet: wait until the job is finished, or add --partial")
+            status, money = PENDING, (*_UNKNOWN, None)
+        else:
+            status, money = Outcome.SKIPPED.value, _NOTHING
+        self.watcher.ended(status, kind, message or "")
+        told = (None if kind is None else kind.value, message)
+        extras = (None,) * len(self.parts.spec.extra)
+        return (status, *self.blank, *told, None, None, None, None, None, self.joined.attempts[at], *money, *extras)
+
+
+def _values(record: Record, names: Sequence[str]) -> Row:
+    values = record.values
+    return (None,) * len(names) if values is None else tuple(map(values.get, names))
+
+
+def _answer_reader(parts: Parts, layout: Layout) -> Callable[[Reply, bytes], Row]:
+    """What fills the answer's columns, of a reply that is a success."""
+    spec, check = parts.spec, parts.rules.check
+    if spec.endpoint == "embeddings":
+        return lambda reply, raw: (reply.vector,)
+    if parts.rules.schema is None:
+        return lambda reply, raw: (reply.text if reply.text is not None else _other(reply, raw),)
+    names, blank = check.columns, (None,) * layout.answers
+    if spec.answer.labels is None and not parts.rules.schema.get("properties"):
+        return lambda reply, raw: (None if reply.text is None else msgspec.json.decode(reply.text),)
+
+    def of_schema(reply: Reply, raw: bytes) -> Row:
+        if reply.text is None:
+            return blank
+        return tuple(map(check.fields(reply.text).get, names))
+
+    return of_schema
+
+
+def _other(reply: Reply, raw: bytes) -> str | None:
+    """An answer without text: tool calls, or the body of an endpoint that has no such thing, as JSON."""
+    given = reply.tool_calls if reply.tool_calls is not None else body_of(raw)
+    return None if given is None else given.decode()
+
+
+def _extras(spec: Spec, raw: bytes | None, batch: Batch) -> Row:
+    if raw is None:
+        return (None,) * len(spec.extra)
+    line = raw.rstrip(b"\r\n")
+    return tuple(line if name == "raw" else logprobs_of(line, batch.shard.endpoint) for name in spec.extra)

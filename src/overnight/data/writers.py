@@ -1,0 +1,327 @@
+"""Writing tables: CSV, JSON Lines and Parquet by suffix, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import secrets
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
+
+import msgspec
+
+from overnight.data.columns import Column, Content
+from overnight.errors import LocalError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
+
+
+class _Format(Protocol):
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class TableWriter:
+    """A table in the making. Leaving the `with` without `commit` leaves nothing behind; whatever stood at the path
+    before stays until `commit` replaces it."""
+
+    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+        self._path = Path(os.path.realpath(path))
+        self._temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
+        self._published = False
+        self._format: _Format | None = None
+        make = _format_of(path)
+        if self._path.exists() and not self._path.is_file():
+            what = "a directory" if self._path.is_dir() else "no ordinary file"
+            raise LocalError(f"the output {path} is {what}: name a file that can be replaced")
+        if self._path.exists() and not os.access(self._path, os.W_OK):
+            raise LocalError(f"the output {path} is read-only: make it writable, or choose another name")
+        try:
+            self._file: BinaryIO = self._temporary.open("xb", buffering=1 << 18)
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
+            self._format = make(self._file, columns)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Append rows, one value per column. Raises `LocalError` when the disk is full."""
+        assert self._format is not None
+        try:
+            self._format.write(rows)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def commit(self) -> None:
+        """Publish: fsync, rename, directory fsync."""
+        assert self._format is not None
+        try:
+            self._format.finish()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._temporary.replace(self._path)
+            self._published = True
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._published:
+            return
+        # A full disk refuses what is left in buffers once more; it goes with the file.
+        if self._format is not None:
+            with suppress(OSError, ValueError):
+                self._format.finish()
+        with suppress(OSError):
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> LocalError:
+        return LocalError(f"the output {self._path} cannot be written ({error.strerror or error}): {_advice(error)}")
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "make its directory first"
+    if isinstance(error, PermissionError):
+        return "choose a place that you may write to"
+    return "make room, or choose another place"
+
+
+def _format_of(path: Path) -> Callable[[BinaryIO, Sequence[Column]], _Format]:
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return _Parquet
+    zipped = name.endswith(".gz")
+    text: Callable[[BinaryIO, Sequence[Column]], _Format]
+    match Path(name.removesuffix(".gz")).suffix:
+        case ".csv":
+            text = _Csv
+        case ".jsonl":
+            text = _Jsonl
+        case _:
+            raise UsageError(f"the output {path} has a suffix that is not known: use one of {', '.join(SUFFIXES)}")
+    return (lambda file, columns: _Zipped(file, columns, text)) if zipped else text
+
+
+class _Zipped:
+    """Another format through gzip."""
+
+    def __init__(
+        self, file: BinaryIO, columns: Sequence[Column], make: Callable[[BinaryIO, Sequence[Column]], _Format]
+    ) -> None:
+        self._file = file
+        self._plain = io.BytesIO()
+        self._inner = make(self._plain, columns)
+        self._pack = zlib.compressobj(level=3, wbits=31)
+
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        self._inner.write(rows)
+        self._file.write(self._pack.compress(self._plain.getbuffer()))
+        self._plain.seek(0)
+        self._plain.truncate()
+
+    def finish(self) -> None:
+        self._inner.finish()
+        self._file.write(self._pack.compress(self._plain.getbuffer()) + self._pack.flush())
+
+
+# ------------------------------------------------------------------------------------------------- JSON Lines
+
+
+class _Jsonl:
+    """Objects with the columns' names; nested values stay JSON."""
+
+    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
+        self._file = file
+        self._object = _object_of([column.name for column in columns])
+        self._raw = [number for number, column in enumerate(columns) if column.content is Content.RAW]
+
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        if self._raw:
+            rows = [self._with_raw(row) for row in rows]
+        self._file.write(_json.encode_lines([self._object(*row) for row in rows]))
+
+    def finish(self) -> None:
+        """Nothing is left to write."""
+
+    def _with_raw(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        values = list(row)
+        for number in self._raw:
+            values[number] = None if values[number] is None else msgspec.Raw(values[number])
+        return tuple(values)
+
+
+_json = msgspec.json.Encoder()
+
+
+def _object_of(names: Sequence[str]) -> Callable[..., Any]:
+    """Makes an object with these names of as many values. A struct is encoded three times as fast as a dictionary, but
+    takes no name that JSON would escape."""
+    if any(name != _json.encode(name).decode()[1:-1] for name in names):
+        return lambda *values: dict(zip(names, values, strict=True))
+    places = [f"_{number}" for number in range(len(names))]
+    fields: list[tuple[str, Any]] = [(place, Any) for place in places]
+    return msgspec.defstruct("Row", fields, rename=dict(zip(places, names, strict=True)).get, gc=False)
+
+
+# -------------------------------------------------------------------------------------------------------- CSV
+
+_RISKY_STARTS = frozenset("=+-@\t\r\n \"'\u00a0\uff1d\uff0b\uff0d\uff20")
+_RISKY = re.compile(r"""[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]""")
+_NEGATIVE = re.compile(r"-(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+
+
+def neutral(text: str) -> str:
+    """The text as a spreadsheet will show and not run: what it might take for a formula gets an apostrophe in front; a
+    plain negative number stays (OWASP: CSV injection)."""
+    if text[:1] not in _RISKY_STARTS or not _RISKY.match(text) or _NEGATIVE.fullmatch(text):
+        return text
+    return "'" + text
+
+
+class _Csv:
+    """Comma, UTF-8, a header; None is an empty cell, nested values are JSON."""
+
+    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
+        self._file = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        self._csv = csv.writer(self._file, lineterminator="\n")
+        self._csv.writerow([column.name for column in columns])
+        self._cells = [_CELLS[column.content] for column in columns]
+
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        columns = zip(*rows, strict=True)
+        self._csv.writerows(
+            zip(*(cells(column) for cells, column in zip(self._cells, columns, strict=True)), strict=True)
+        )
+
+    def finish(self) -> None:
+        self._file.detach()
+
+
+def _own_cells(column: Iterable[Any]) -> Iterable[Any]:
+    return [value if type(value) is str or value is None else _plain(value) for value in column]
+
+
+def _text_cells(column: Iterable[Any]) -> Iterable[Any]:
+    return [value if value is None or value[:1] not in _RISKY_STARTS else neutral(value) for value in column]
+
+
+def _boolean_cells(column: Iterable[Any]) -> Iterable[Any]:
+    return [None if value is None else _plain(value) for value in column]
+
+
+def _json_cells(column: Iterable[Any]) -> Iterable[Any]:
+    """Strings stand without quotes, like text; so they are neutralised like text."""
+    return [None if value is None else neutral(_plain(value)) for value in column]
+
+
+def _raw_cells(column: Iterable[Any]) -> Iterable[Any]:
+    return [None if value is None else value.decode() for value in column]
+
+
+def _dollar_cells(column: Iterable[Any]) -> Iterable[Any]:
+    shown: dict[float | None, str | None] = {None: None}
+    return [shown[value] if value in shown else shown.setdefault(value, _decimal(value)) for value in column]
+
+
+def _decimal(value: float) -> str:
+    """Without exponent, to the pico-dollar."""
+    return f"{value:.12f}".rstrip("0").rstrip(".")
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _unchanged(column: Iterable[Any]) -> Iterable[Any]:
+    return column
+
+
+_CELLS: dict[Content, Callable[[Iterable[Any]], Iterable[Any]]] = {
+    Content.OWN: _own_cells,
+    Content.TEXT: _text_cells,
+    Content.INTEGER: _unchanged,
+    Content.NUMBER: _unchanged,
+    Content.BOOLEAN: _boolean_cells,
+    Content.VECTOR: _boolean_cells,
+    Content.JSON: _json_cells,
+    Content.RAW: _raw_cells,
+    Content.DOLLARS: _dollar_cells,
+}
+
+
+# ---------------------------------------------------------------------------------------------------- Parquet
+
+
+class _Parquet:
+    """One row group per write. The user's own columns and nested values are strings (JSON where they are not text)."""
+
+    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise UsageError("Parquet needs an extra: pip install 'overnight[parquet]', or write .jsonl") from None
+        self._arrow = pyarrow
+        self._columns = columns
+        self._schema = pyarrow.schema([(column.name, self._type(column.content)) for column in columns])
+        self._parquet = pyarrow.parquet.ParquetWriter(file, self._schema, compression="zstd", compression_level=1)
+
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        arrays = [self._array(*pair) for pair in zip(self._columns, zip(*rows, strict=True), strict=True)]
+        self._parquet.write_batch(self._arrow.record_batch(arrays, schema=self._schema))
+
+    def finish(self) -> None:
+        self._parquet.close()
+
+    def _type(self, content: Content) -> pyarrow.DataType:
+        match content:
+            case Content.INTEGER:
+                return self._arrow.int64()
+            case Content.NUMBER | Content.DOLLARS:
+                return self._arrow.float64()
+            case Content.BOOLEAN:
+                return self._arrow.bool_()
+            case Content.VECTOR:
+                return self._arrow.list_(self._arrow.float32())
+            case Content.OWN | Content.TEXT | Content.JSON | Content.RAW:
+                return self._arrow.string()
+
+    def _array(self, column: Column, values: Iterable[Any]) -> pyarrow.Array:
+        try:
+            match column.content:
+                case Content.OWN | Content.JSON:
+                    values = _own_cells(values)
+                case Content.INTEGER:
+                    values = [value if value is None or type(value) is int else int(value) for value in values]
+                case Content.NUMBER:
+                    values = [None if value is None else float(value) for value in values]
+                case Content.RAW:
+                    values = _raw_cells(values)
+                case _:
+                    pass
+            return self._arrow.array(values, type=self._type(column.content))
+        except (self._arrow.ArrowInvalid, OverflowError):
+            raise UsageError(
+                f"column {column.name!r} holds a number that Parquet cannot: write .jsonl or .csv"
+            ) from None
