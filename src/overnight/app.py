@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.clock import SystemClock
+from overnight.config import Config, make_home
 from overnight.errors import LocalError, UsageError
-from overnight.ports import Blobs, Clock, Journal, ObjectStore, Upstream
+from overnight.ports import Blobs, Clock, Journal, ObjectStore, Provider, Store, Upstream
+from overnight.types import JobId
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +73,92 @@ def _home_id(path: Path) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise LocalError(f"the home cannot be named ({path}): {error.strerror}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A home opened by this process: its store, its blobs, and the name under which it owns leases. `is_dead` tells
+    whether the process behind such a name is known to be gone."""
+
+    config: Config
+    store: Store
+    blobs: Blobs
+    clock: Clock
+    owner: str
+    is_dead: Callable[[str], bool]
+    release: Callable[[], None]
+
+    async def close(self) -> None:
+        """Close the store, let go of the owner's lock."""
+        try:
+            await self.store.close()
+        finally:
+            self.release()
+
+    def provider(self, name: str, job_id: JobId, base_url: str | None, create_timeout: float) -> Provider:
+        """The batch API behind a model's first word. Raises `UsageError` where its key is missing."""
+        from overnight.providers.openai import BASE_URL, OpenAIProvider
+
+        access = self.config.access[name]
+        if name in OWN_SERVERS and base_url is None:
+            from overnight.providers.local import LocalProvider
+
+            return LocalProvider(name, self.config.home / "local" / job_id, name=name)
+        return OpenAIProvider(
+            access.require_key().reveal() if base_url is None or access.key else "none",
+            base_url or access.base_url or BASE_URL,
+            name=name,
+            organization=access.organization,
+            project=access.project,
+            proxy=self.config.proxy,
+            create_timeout=create_timeout,
+        )
+
+
+OWN_SERVERS = frozenset({"local", "fake"})
+"""Providers that are our own server, started as a child for the job."""
+
+
+def open_workspace(config: Config) -> Workspace:
+    """The home that the settings name, made where it is missing. Raises `LocalError`."""
+    from overnight.blobs.files import FileBlobs
+    from overnight.blobs.lock import OwnerLock, owner_is_dead
+    from overnight.stores import open_store
+
+    home = make_home(config)
+    owner = secrets.token_hex(8)
+    owners = home / "owners"
+    lock = OwnerLock(owners / owner)
+    lock.try_acquire()
+
+    def release() -> None:
+        lock.release()
+        (owners / owner).unlink(missing_ok=True)
+
+    def is_dead(other: str) -> bool:
+        # A file that is gone was removed by its owner on the way out.
+        path = owners / other
+        return other != owner and (not path.exists() or owner_is_dead(path) is True)
+
+    return Workspace(
+        config, open_store(home / "overnight.db"), FileBlobs(home / "blobs"), SystemClock(), owner, is_dead, release
+    )
+
+
+def open_upstream(backend: str, config: Config, key: str | None = None) -> tuple[Upstream, bool]:
+    """The real-time API that a server is put in front of: `local`, `local/PATH.gguf`, `fake`, or a URL; and whether it
+    serves more models than it lists."""
+    if backend == "fake":
+        from overnight.upstreams.fake import FakeUpstream
+
+        return FakeUpstream(), True
+    if backend == "local" or backend.startswith("local/"):
+        from overnight.upstreams.local import LocalUpstream
+
+        path = backend.removeprefix("local").removeprefix("/")
+        return LocalUpstream(config.cache / "models", Path(path) if path else None), False
+    if backend.startswith(("http://", "https://")):
+        from overnight.upstreams.url import UrlUpstream
+
+        return UrlUpstream(backend, key), False
+    raise UsageError(f"backend `{backend}`: write local, local/PATH.gguf, fake, or the URL of an OpenAI-compatible API")

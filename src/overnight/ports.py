@@ -174,6 +174,8 @@ class Changes:
     epoch `LeaseLost`; then nothing is written."""
 
     job: Job | None = None
+    forget_plan: bool = False
+    """First remove all segments, shards and batches of the job; `Conflict` where any batch was ever submitted."""
     new_segments: tuple[Segment, ...] = ()
     new_shards: tuple[Shard, ...] = ()
     new_batches: tuple[Batch, ...] = ()

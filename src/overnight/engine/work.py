@@ -25,6 +25,27 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     return await asyncio.get_running_loop().run_in_executor(None, partial(call, *args, **kwargs))
 
 
+def planned_batch(
+    shard: Shard, provider: str, dialect: str, new_id: Callable[[], str], *, now: float, rank: int
+) -> Batch:
+    """A planned attempt of a shard, under a new id, tag and file name."""
+    new = BatchId(new_id()[:16])
+    return Batch(
+        id=new,
+        job_id=shard.job_id,
+        shard=shard,
+        state=BatchState.PLANNED,
+        provider=provider,
+        model=shard.model,
+        account="",
+        dialect=dialect,
+        rank=rank,
+        tag=Tag(new_id()),
+        filename=f"overnight-{shard.job_id}-{new}.jsonl",
+        created_at=now,
+    )
+
+
 @dataclass(slots=True)
 class Work:
     """One process's hold on one job. `waits`, `lost_answers` and `clean_tries` are this process's memory only:
@@ -60,23 +81,8 @@ class Work:
     def planned_batch(self, shard: Shard, *, rank: int, delay: float = 0.0, tries: int = 0) -> Batch:
         """A planned attempt of a shard, under a new id, tag and file name."""
         now = self.clock.now()
-        new = BatchId(self.new_id()[:16])
-        return Batch(
-            id=new,
-            job_id=self.job_id,
-            shard=shard,
-            state=BatchState.PLANNED,
-            provider=self.provider.name,
-            model=shard.model,
-            account="",
-            dialect=self.provider.dialect,
-            rank=rank,
-            tag=Tag(self.new_id()),
-            filename=f"overnight-{self.job_id}-{new}.jsonl",
-            created_at=now,
-            not_before=now + delay * (1 + 0.2 * self.jitter()) if delay else 0.0,
-            tries=tries,
-        )
+        batch = planned_batch(shard, self.provider.name, self.provider.dialect, self.new_id, now=now, rank=rank)
+        return replace(batch, not_before=now + delay * (1 + 0.2 * self.jitter()) if delay else 0.0, tries=tries)
 
     def successor(self, batch: Batch, delay: float) -> Batch:
         """The next attempt of a batch that was put back or never arrived: the same shard again."""

@@ -146,6 +146,8 @@ def _own(connection: Connection, lease: Lease) -> None:
 def _write(connection: Connection, changes: Changes) -> None:
     if changes.job is not None:
         _update_job(connection, changes.job)
+    if changes.forget_plan:
+        _forget_plan(connection, _job_of(changes))
     if changes.new_segments:
         job_id = _job_of(changes)
         rows = [{"job_id": job_id, **SEGMENTS.row(segment)} for segment in changes.new_segments]
@@ -158,6 +160,16 @@ def _write(connection: Connection, changes: Changes) -> None:
     _insert(connection, schema.batches, [batch_row(batch) for batch in changes.new_batches])
     _insert(connection, schema.tallies, [row for batch in changes.new_batches for row in tally_rows(batch)])
     _insert(connection, schema.events, [EVENTS.row(event) for event in changes.events])
+
+
+def _forget_plan(connection: Connection, job_id: JobId) -> None:
+    sent = select(func.count()).select_from(schema.batches).where(_batches.job_id == job_id)
+    if connection.execute(sent.where(_batches.submitted_at.is_not(None))).scalar_one():
+        raise Conflict(f"job {job_id} has sent batches: its plan stays")
+    mine = select(_batches.id).where(_batches.job_id == job_id)
+    connection.execute(delete(schema.tallies).where(schema.tallies.c.batch_id.in_(mine)))
+    for table in (schema.batches, schema.shard_segments, schema.shards, schema.segments):
+        connection.execute(delete(table).where(table.c.job_id == job_id))
 
 
 def _job_of(changes: Changes) -> JobId:

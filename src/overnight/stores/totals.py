@@ -21,6 +21,9 @@ UNCLEANED = and_(_b.cleaned.is_(False), _b.state.in_(sorted(FINAL_STATES)), _b.s
 _counts = _b.duplicate_of.is_(None)  # the rows of a duplicate are another batch's; its money is its own
 
 
+_NOT_TAKEN = frozenset({BatchState.ABSENT, BatchState.FAILED})
+
+
 def _sum(value: ColumnElement[Any], *only: ColumnElement[bool]) -> ColumnElement[Any]:
     return func.coalesce(func.sum(value).filter(*only) if only else func.sum(value), 0)
 
@@ -60,7 +63,7 @@ def job_totals(connection: Connection, job_id: JobId) -> JobTotals:
     return JobTotals(
         batches={state: row.batches for state, row in by_state.items()},
         rows=_rows(connection, job_id),
-        sent=_total((row for state, row in by_state.items() if state is not BatchState.ABSENT), "sent"),
+        sent=_total((row for state, row in by_state.items() if state not in _NOT_TAKEN), "sent"),
         ended=_total(every, "ended"),
         succeeded=_total(every, "succeeded"),
         backlog=backlog,

@@ -1,0 +1,138 @@
+"""What a person asks of a job while it runs or after: cancel, resume, send rows again, decide a held submission."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from overnight.core.machine import RowsTaken, SubmitAbsent, SubmitAccepted, evolve
+from overnight.data.follow_up import write_follow_up
+from overnight.data.joined import Joined
+from overnight.data.ledger import Line
+from overnight.data.spans import position
+from overnight.data.table import key_rows
+from overnight.engine.work import Work, in_thread
+from overnight.errors import UsageError
+from overnight.ports import Changes, Event, Store
+from overnight.types import (
+    FINAL_STATES,
+    Batch,
+    BatchId,
+    BatchState,
+    FailureKind,
+    Job,
+    JobId,
+    Outcome,
+    RemoteId,
+    Segment,
+    Shard,
+)
+
+
+async def cancel(store: Store, job_id: JobId, at: float) -> Job:
+    """Ask that nothing more is sent and that what is out is canceled; whoever runs the job carries it out."""
+    return await store.ask(job_id, Event(job_id, at, "cancel_asked"), lambda job: replace(job, cancel_requested=True))
+
+
+async def resume(store: Store, job_id: JobId, at: float) -> Job:
+    """Release a held job. What failed so far is forgiven: the brake judges what ends from now on."""
+    totals = await store.totals(job_id)
+    forgiven = {**totals.kinds, "ended": totals.ended, "expect": 1}
+    told = Event(job_id, at, "resumed")
+    return await store.ask(job_id, told, lambda job: replace(job, hold=None, forgiven=forgiven))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which rows are to go out again; an empty choice takes every row that did not succeed."""
+
+    kinds: frozenset[FailureKind] = frozenset()
+    batch: BatchId | None = None
+    keys: frozenset[str] = frozenset()
+
+    def takes(self, line: Line, batch: Batch, key: str) -> bool:
+        """Whether this row, ending with this entry of this batch, is chosen."""
+        if line.outcome is Outcome.SUCCEEDED:
+            return False
+        if self.kinds and line.kind not in self.kinds:
+            return False
+        if self.batch is not None and batch.id != self.batch:
+            return False
+        return not self.keys or key in self.keys
+
+
+async def retry(work: Work, chosen: Chosen) -> int:
+    """Put the chosen rows into new batches and return how many they are: rows that ended without success and are not
+    on their way already. One transaction."""
+    busy = [batch async for batch in work.store.batches(work.job_id) if batch.state not in FINAL_STATES]
+    waiting = {batch.id for batch in await work.store.backlog(work.job_id, 1_000_000)}
+    rows: list[tuple[int, int, int, Shard]] = []
+    taken: Counter[BatchId] = Counter()
+    sources: dict[BatchId, Batch] = {}
+    for segment in work.segments:
+        batches = await work.store.contributing(work.job_id, segment.index)
+        for line, batch in await in_thread(_failed, work, segment, batches, chosen):
+            on_its_way = any(position(other.shard.spans, line.ordinal) is not None for other in busy)
+            if on_its_way or batch.id in waiting:
+                continue
+            rows.append((line.ordinal, 0, line.paid, batch.shard))
+            taken[batch.id] += 1
+            sources[batch.id] = batch
+    if not rows:
+        return 0
+    shards = await in_thread(
+        write_follow_up,
+        rows,
+        job_id=work.job_id,
+        run_tag=work.run_tag,
+        generation=max(row[3].generation for row in rows) + 1,
+        blobs=work.blobs,
+        new_id=work.new_id,
+        most_rows=work.terms.follow_up_rows,
+        most_bytes=work.provider.limits.size,
+    )
+    rank = max(batch.rank for batch in sources.values()) + 1
+    after = tuple(evolve(batch, RowsTaken(taken[batch.id], backlog=False)) for batch in sources.values())
+    new = tuple(work.planned_batch(shard, rank=rank) for shard in shards)
+    told = work.event("retry_asked", rows=len(rows), batches=len(new))
+    await work.commit(Changes(batches=after, new_shards=tuple(shards), new_batches=new, events=(told,)))
+    await work.store.ask(work.job_id, told, lambda job: replace(job, cancel_requested=False))
+    return len(rows)
+
+
+def _failed(work: Work, segment: Segment, batches: Sequence[Batch], chosen: Chosen) -> list[tuple[Line, Batch]]:
+    keys = key_rows(segment, work.blobs)
+    with Joined(segment, batches, work.blobs) as joined:
+        return [
+            (line, joined.batches[number])
+            for line, number, key in zip(joined.best, joined.batch, keys, strict=True)
+            if line is not None and chosen.takes(line, joined.batches[number], key[0])
+        ]
+
+
+async def adopt(work: Work, batch_id: BatchId, remote_id: RemoteId) -> Batch:
+    """The operator's word that a held submission is this batch of the provider."""
+    batch = await _held(work, batch_id)
+    seen = await work.provider.status([remote_id])
+    if remote_id not in seen:
+        raise UsageError(f"the provider has no batch {remote_id} on this account: overnight reconcile lists them")
+    return await work.step(batch, SubmitAccepted(seen[remote_id], work.clock.now()))
+
+
+async def declare_absent(work: Work, batch_id: BatchId) -> Batch:
+    """The operator's word that a held submission never arrived: its rows go out in a new batch."""
+    batch = await _held(work, batch_id)
+    after = evolve(batch, SubmitAbsent(work.clock.now()))
+    new = work.successor(batch, 0.0)
+    await work.commit(Changes(batches=(after,), new_batches=(new,), events=(work.event("declared_absent", batch),)))
+    return after
+
+
+async def _held(work: Work, batch_id: BatchId) -> Batch:
+    batch = await work.store.batch(batch_id)
+    if batch is None or batch.job_id != work.job_id:
+        raise UsageError(f"job {work.job_id} has no batch {batch_id}: overnight status {work.job_id} lists them")
+    if batch.state is not BatchState.HELD:
+        raise UsageError(f"batch {batch_id} is {batch.state}, not held: nothing is to be decided")
+    return batch

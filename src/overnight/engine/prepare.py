@@ -1,0 +1,260 @@
+"""Planning a job: everything is read, checked, rendered and written before anything is sent, then committed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from overnight.core.cost import Rates, ceiling, cost
+from overnight.core.identity import identity, job_id
+from overnight.core.limits import OutputLimit, output_limit
+from overnight.core.parameters import endpoint_of, request_fields
+from overnight.data.planning import Planning, SegmentPlan, Summary, plan_segments
+from overnight.data.raw_requests import RawRequests
+from overnight.data.requests import PromptRequests, Requests, RequestShape
+from overnight.data.schemas import AnswerRules
+from overnight.data.sources import Source
+from overnight.engine.work import in_thread, planned_batch
+from overnight.errors import LocalError
+from overnight.ports import Blobs, Changes, Clock, Event, Lease, Limits, Store
+from overnight.spec import Spec
+from overnight.types import BatchState, Hold, Job, PicoUSD, Segment, Selection, Tokens
+
+WHOLE = Selection()
+DISK_MARGIN = 200_000_000
+"""Bytes that must stay free after planning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a job goes: the provider's name, the model's, and the base URL if it is not the provider's own."""
+
+    provider: str
+    model: str
+    base_url: str | None
+    limits: Limits
+    dialect: str = "openai"
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the planned requests may cost in pico-dollars. `likely` counts a quarter of the output limit; `most` is not
+    exceeded. None: no price, or no limit. `standard` prices the likely tokens in real time. `bound`: only the standard
+    price is known, so that all figures are upper bounds."""
+
+    likely: PicoUSD | None
+    most: PicoUSD | None
+    standard: PicoUSD | None
+    source: str
+    note: str | None
+    bound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What will happen if the plan is approved."""
+
+    job: Job
+    spec: Spec
+    target: Target
+    summary: Summary
+    limit: OutputLimit | None
+    notes: tuple[str, ...]
+    money: Money
+    asked: Selection
+
+    @property
+    def new(self) -> bool:
+        """Whether there is anything that was not approved yet."""
+        return self.job.approved != self.job.planned
+
+
+def requests_of(
+    spec: Spec, target: Target, rules: AnswerRules, columns: tuple[str, ...], tag: str
+) -> tuple[Requests, OutputLimit | None]:
+    """How rows become requests, and the limit of an answer. Raises `UsageError` for templates and parameters that do
+    not work."""
+    if spec.raw:
+        return RawRequests(endpoint_of(spec), spec.allow_unlimited, tag), None
+    limit = output_limit(spec, target.provider, target.model, target.base_url, rules.schema)
+    tokens = None if limit is None else limit.tokens
+    fields = request_fields(spec, target.provider, target.model, target.base_url, tokens)
+    endpoint = endpoint_of(spec)
+    shape = RequestShape(target.model, endpoint, fields, rules.format, 0 if limit is None else limit.tokens)
+    return PromptRequests(spec.prompt, shape, columns, tag), limit
+
+
+async def find_or_create(
+    store: Store, clock: Clock, spec: Spec, rules: AnswerRules, source: Source, *, new: bool, output: str | None
+) -> Job:
+    """The job that this spec over this source is; `new` starts another one of the same."""
+    salt = 0
+    while True:
+        known = await store.find_job(identity(spec, rules.schema, source.locator, salt))
+        if known is None or not new:
+            break
+        salt += 1
+    if known is not None:
+        return known
+    told = identity(spec, rules.schema, source.locator, salt)
+    name = spec.name or _name_of(source)
+    job = Job(
+        id=job_id(name, told),
+        identity=told,
+        name=name,
+        spec=msgspec.json.encode(spec),
+        created_at=clock.now(),
+        salt=salt,
+        project=spec.project,
+        tags=spec.tags,
+        output=output,
+    )
+    return await store.create_job(job)
+
+
+def _name_of(source: Source) -> str:
+    first = source.locator.split("\n")[0]
+    return "rows" if first.startswith("spool:") else first.rsplit("/", 1)[-1].split(".")[0]
+
+
+async def plan(
+    store: Store,
+    blobs: Blobs,
+    clock: Clock,
+    lease: Lease,
+    job: Job,
+    task: Planning,
+    target: Target,
+    on_progress: Callable[[Summary], None] | None = None,
+) -> tuple[Job, Summary]:
+    """Plan what the selection asks for beyond what is planned, and commit it as one transaction. A plan of which
+    nothing was ever sent is made anew, so that a mended source or setting needs no new job."""
+    totals = await store.totals(job.id)
+    afresh = set(totals.batches) <= {BatchState.PLANNED}
+    known = () if afresh else tuple(await store.segments(job.id))
+    shards = () if afresh else tuple(await store.shards(job.id))
+    task = replace(task, known=known, shards=[shard for shard in shards if shard.generation == 0])
+    _check_disk(blobs, task)
+    summary = Summary()
+    plans = await in_thread(_all, task, summary, on_progress)
+    segments: dict[int, Segment] = {made.segment.index: made.segment for made in plans if made.new}
+    new_shards = tuple(shard for made in plans for shard in made.shards)
+    now = clock.now()
+    new_batches = tuple(
+        planned_batch(shard, target.provider, target.dialect, task.new_id, now=now, rank=0) for shard in new_shards
+    )
+    selection = task.selection if afresh else widened(job.planned, task.selection)
+    current = await store.job(job.id)
+    assert current is not None
+    planned = replace(current, spec=msgspec.json.encode(task.spec), planned=selection)
+    if afresh:
+        planned = replace(planned, approved=None)
+    told = Event(job.id, now, "planned", data={"rows": summary.requests, "batches": len(new_batches)})
+    await store.commit(
+        lease,
+        Changes(
+            job=planned,
+            forget_plan=afresh,
+            new_segments=tuple(segments[index] for index in sorted(segments)),
+            new_shards=new_shards,
+            new_batches=new_batches,
+            events=(told,),
+        ),
+    )
+    return replace(planned, version=planned.version + 1), summary
+
+
+def _all(task: Planning, summary: Summary, on_progress: Callable[[Summary], None] | None) -> list[SegmentPlan]:
+    plans = []
+    for made in plan_segments(task, summary):
+        plans.append(made)
+        if on_progress is not None:
+            on_progress(summary)
+    return plans
+
+
+def _check_disk(blobs: Blobs, task: Planning) -> None:
+    """Requests are about as large as the source, answers as well; a disk that cannot take that is said before."""
+    free = blobs.free()
+    needed = 2 * task.source.size + DISK_MARGIN
+    if free is not None and free < needed:
+        raise LocalError(
+            f"the disk of the home has {free / 1e9:.1f} GB left and this job may need {needed / 1e9:.1f} GB: "
+            "free some, or choose another with --home"
+        )
+
+
+def widened(planned: Selection | None, asked: Selection) -> Selection:
+    """Everything that either selects: the first rows and the sample both stay, and all is all."""
+    if planned is None:
+        return asked
+    if WHOLE in (planned, asked):
+        return WHOLE
+    limits = [limit for limit in (planned.limit, asked.limit) if limit is not None]
+    samples = [sample for sample in (planned.sample, asked.sample) if sample is not None]
+    return Selection(max(limits, default=None), max(samples, default=None))
+
+
+def covers(planned: Selection | None, asked: Selection) -> bool:
+    """Whether everything that is asked for is planned already."""
+    return planned is not None and widened(planned, asked) == planned
+
+
+LIKELY_SHARE = 4
+"""The likely answer is taken as this part of the output limit, until something better is known."""
+
+
+def money_of(
+    tokens: int,
+    most_tokens: int,
+    most_output: int | None,
+    batch: Rates | None,
+    standard: Rates | None,
+    source: str,
+    note: str | None,
+) -> Money:
+    """The first cost figure. Where the batch price is unknown the standard price stands in as an upper bound."""
+    rates = batch if batch is not None else standard
+    if rates is None:
+        return Money(None, None, None, source, note)
+    likely = Tokens(input=tokens, output=(most_output or 0) // LIKELY_SHARE)
+    unlimited = most_output is None and rates.output > 0
+    return Money(
+        likely=None if unlimited else cost(likely, replace(rates, above=())),
+        most=None if unlimited else ceiling(most_tokens, most_output or 0, rates),
+        standard=None if unlimited or standard is None else cost(likely, replace(standard, above=())),
+        source=source,
+        note=note,
+        bound=batch is None,
+    )
+
+
+def over_limits(preview: Preview, sent: int, spent: PicoUSD) -> Hold | None:
+    """Why the plan would cross --max-requests or --max-cost, before anything of it is sent."""
+    job, summary, money = preview.job, preview.summary, preview.money
+    if job.max_requests is not None and sent + summary.requests > job.max_requests:
+        told = f"{sent + summary.requests:,} requests are over --max-requests {job.max_requests:,}"
+        return Hold("limit", f"{told}: raise it, or select fewer rows with --limit", 5)
+    if job.max_cost is None or not summary.requests:
+        return None
+    if money.most is None:
+        why = "the price of this model is unknown" if money.note else "a request has no output limit"
+        return Hold("limit", f"--max-cost cannot be kept: {why}", 5)
+    if spent + money.most > job.max_cost:
+        told = f"this may cost ${(spent + money.most) / 1e12:,.4f}, over --max-cost ${job.max_cost / 1e12:,.4f}"
+        return Hold("limit", f"{told}: raise it, or select fewer rows with --limit", 5)
+    return None
+
+
+def check_expected_rows(spec: Spec, summary: Summary) -> Hold | None:
+    """`rows.expect.rows` against what the source holds."""
+    expected = spec.rows.expect.rows if spec.rows.expect is not None else None
+    if expected is None:
+        return None
+    least, most = (expected, expected) if isinstance(expected, int) else expected
+    if least <= summary.rows <= most:
+        return None
+    wanted = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return Hold("expect", f"the source has {summary.rows:,} rows, rows.expect says {wanted}", 5)
