@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def open_store(where: str | Path, now: Callable[[], float] = time.time) -> SqlStore:
-    """The store in the SQLite file `where` (a path, or `sqlite:///PATH`), made or migrated as needed. `now` is the
+    """The store in the SQLite file `where` (a path, or a URL: `sqlite:///relative`, `sqlite:////absolute`), made or
+    migrated as needed. `now` is the
     clock of its leases, in unix seconds. Raises `LocalError` where this machine does not let it be opened or a newer
     overnight wrote it."""
     from overnight.stores.database import Database

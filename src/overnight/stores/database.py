@@ -42,7 +42,7 @@ class Database:
         try:
             self._reading = self._thread.submit(self._translated, lambda: _open(path)).result()
         except BaseException:
-            self._thread.shutdown(wait=False)
+            self._thread.shutdown()
             raise
         self._writing = self._reading.execution_options(**{sqlite.WRITING: True})
 
@@ -84,7 +84,8 @@ def _open(path: Path) -> Engine:
         with engine.begin() as connection:
             current = _revision(connection)
         if current != HEAD:
-            with engine.execution_options(**{sqlite.WRITING: True}).begin() as connection:
+            writing = engine.execution_options(**{sqlite.WRITING: True})
+            with sqlite.restructuring(engine), writing.begin() as connection:
                 _make_current(connection, path)
     except BaseException:
         engine.dispose()

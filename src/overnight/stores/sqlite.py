@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -26,13 +28,14 @@ _DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 def connect(path: Path) -> Engine:
     """An engine with one durable connection (WAL, synchronous=FULL, foreign keys) to the file, made with mode 0600."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.parent.mkdir(mode=0o700, parents=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
     except OSError as error:
         raise LocalError(
-            f"the store cannot be opened ({path}): {error.strerror}: make it writable, or name another home"
+            f"the store cannot be opened ({path}): {error.strerror}: make it a writable file, or name another home"
         ) from error
     engine = create_engine(
         f"sqlite+pysqlite:///{path}",
@@ -70,6 +73,23 @@ def _begin(connection: Connection) -> None:
     # A transaction that reads first and writes later could find that another process wrote between: it locks at once.
     writing = connection.get_execution_options().get(WRITING, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextlib.contextmanager
+def restructuring(engine: Engine) -> Iterator[None]:
+    """Inside, foreign keys are not enforced: SQLite changes a table by copying and dropping it, while other tables
+    refer to it. Only outside of a transaction can that be switched."""
+    _foreign_keys(engine, "OFF")
+    try:
+        yield
+    finally:
+        _foreign_keys(engine, "ON")
+
+
+def _foreign_keys(engine: Engine, word: str) -> None:
+    connection = engine.raw_connection()
+    connection.cursor().execute(f"PRAGMA foreign_keys={word}")
+    connection.close()
 
 
 def translate(error: DBAPIError, path: Path) -> OvernightError:

@@ -179,7 +179,7 @@ def _job_of(changes: Changes) -> JobId:
     for records in (changes.new_shards, changes.new_batches, changes.batches, changes.events):
         for record in records:
             return record.job_id
-    raise InvariantError("segments are committed without a record that names their job")
+    raise InvariantError("a plan is committed without a record that names its job")
 
 
 def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

@@ -20,8 +20,8 @@ UNCLEANED = and_(_b.cleaned.is_(False), _b.state.in_(sorted(FINAL_STATES)), _b.s
 
 _counts = _b.duplicate_of.is_(None)  # the rows of a duplicate are another batch's; its money is its own
 
-
 _NOT_TAKEN = frozenset({BatchState.ABSENT, BatchState.FAILED})
+"""What was sent in these states did not run."""
 
 
 def _sum(value: ColumnElement[Any], *only: ColumnElement[bool]) -> ColumnElement[Any]:

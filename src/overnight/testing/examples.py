@@ -193,10 +193,11 @@ def expected_totals(shards: Iterable[Shard], batches: Iterable[Batch]) -> JobTot
     for _, totals in ended:
         tokens += totals.tokens
     sent = [batch for batch in every if batch.submitted_at is not None]
+    vain = {BatchState.ABSENT, BatchState.FAILED}
     return JobTotals(
         batches={state: n for state in BatchState if (n := sum(batch.state is state for batch in every))},
         rows=sum(shard.rows for shard in shards if shard.generation == 0 and shard.id not in twins),
-        sent=sum(batch.shard.rows for batch in sent if batch.state is not BatchState.ABSENT),
+        sent=sum(batch.shard.rows for batch in sent if batch.state not in vain),
         ended=sum(totals.rows for _, totals in counting),
         succeeded=sum(totals.counts.succeeded for _, totals in counting),
         backlog=backlog,

@@ -218,6 +218,29 @@ class StoreSuite(StorePlace):
 
         self.play(scenario)
 
+    def test_a_plan_is_forgotten_until_something_of_it_was_sent(self) -> None:
+        async def scenario(store: Store, other: Store) -> None:
+            lease = await self.begin(store)
+            await store.create_job(a_job("neighbour"))
+            theirs = replace(a_shard("theirs"), job_id=JobId("neighbour"))
+            await store.commit(lease, planned([a_batch("theirs", theirs)]))
+            canceled = a_batch("b0", a_shard("s0"), BatchState.COLLECTED)
+            canceled = replace(canceled, state=BatchState.CANCELED, submitted_at=None)
+            await store.commit(lease, replace(planned([canceled]), events=(an_event("planned"),)))
+            again = replace(planned([a_batch("b1", a_shard("s1", 1))]), forget_plan=True)
+            await store.commit(lease, again)
+            assert [batch.id async for batch in other.batches(JOB)] == ["b1"]
+            assert [shard.id for shard in await other.shards(JOB)] == ["s1"]
+            assert [batch.id async for batch in other.batches(JobId("neighbour"))] == ["theirs"]
+            assert (await other.totals(JOB)).kinds == {}
+            assert await other.events(JOB) == [an_event("planned")]
+            await store.commit(lease, planned([a_batch("sent", a_shard("s2"), BatchState.FAILED)], segments=False))
+            with pytest.raises(Conflict):
+                await store.commit(lease, replace(again, new_batches=(a_batch("b2", a_shard("s1")),)))
+            assert [batch.id async for batch in other.batches(JOB)] == ["b1", "sent"]
+
+        self.play(scenario)
+
     def test_a_shard_has_one_live_batch(self) -> None:
         async def scenario(store: Store, other: Store) -> None:
             lease = await self.begin(store)
