@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from overnight.clock import SystemClock
 from overnight.config import Config, make_home
 from overnight.errors import LocalError, UsageError
-from overnight.ports import Blobs, Clock, Journal, ObjectStore, Provider, Store, Upstream
+from overnight.ports import Blobs, Clock, Journal, Limits, ObjectStore, Provider, Store, Upstream
 from overnight.types import JobId
 
 
@@ -94,6 +95,16 @@ class Workspace:
             await self.store.close()
         finally:
             self.release()
+
+    def forget_server(self, job_id: JobId) -> None:
+        """Remove the home of the job's own server, where it had one."""
+        shutil.rmtree(self.config.home / "local" / job_id, ignore_errors=True)
+
+    def limits(self, name: str) -> Limits:
+        """What the provider's batches may hold."""
+        from overnight.providers.openai import LIMITS
+
+        return LIMITS
 
     def provider(self, name: str, job_id: JobId, base_url: str | None, create_timeout: float) -> Provider:
         """The batch API behind a model's first word. Raises `UsageError` where its key is missing."""

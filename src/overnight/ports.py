@@ -236,6 +236,9 @@ class Store(StoreReader, Protocol):
     async def create_job(self, job: Job) -> Job:
         """Insert, or return the job that already has this identity."""
 
+    async def delete_job(self, lease: Lease, job_id: JobId) -> None:
+        """Remove the job and all its records in one transaction."""
+
     async def commit(self, lease: Lease, changes: Changes) -> None:
         """Write all of it, durably, or nothing."""
 

@@ -104,7 +104,8 @@ class Terms:
     settle_every: float
     poll: float | None
     creates_per_hour: int | None
-    rates: Rates | None  # for the ceiling of `max_cost`: the batch price, else the standard one
+    lease: float = 60.0
+    rates: Rates | None = None  # for the ceiling of `max_cost`: the batch price, else the standard one
     clean: bool = True
 
 

@@ -12,6 +12,7 @@ from overnight.data.joined import Joined
 from overnight.data.ledger import Line
 from overnight.data.spans import position
 from overnight.data.table import key_rows
+from overnight.engine.settle import find
 from overnight.engine.work import Work, in_thread
 from overnight.errors import UsageError
 from overnight.ports import Changes, Event, Store
@@ -24,6 +25,7 @@ from overnight.types import (
     Job,
     JobId,
     Outcome,
+    RemoteBatch,
     RemoteId,
     Segment,
     Shard,
@@ -109,6 +111,13 @@ def _failed(work: Work, segment: Segment, batches: Sequence[Batch], chosen: Chos
             for line, number, key in zip(joined.best, joined.batch, keys, strict=True)
             if line is not None and chosen.takes(line, joined.batches[number], key[0])
         ]
+
+
+async def held(work: Work) -> list[tuple[Batch, Sequence[RemoteBatch]]]:
+    """Submissions that wait for the operator, each with the provider's batches that it may be."""
+    view = await work.store.view(work.job_id, work.clock.now(), 0)
+    waiting = [batch for batch in view.open if batch.state is BatchState.HELD]
+    return [(batch, await find(work, batch)) for batch in waiting]
 
 
 async def adopt(work: Work, batch_id: BatchId, remote_id: RemoteId) -> Batch:

@@ -7,18 +7,19 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from overnight.core.cost import Rates, ceiling, cost
+from overnight.core.cost import ceiling, cost
 from overnight.core.identity import identity, job_id
 from overnight.core.limits import OutputLimit, output_limit
 from overnight.core.parameters import endpoint_of, request_fields
 from overnight.data.planning import Planning, SegmentPlan, Summary, plan_segments
-from overnight.data.raw_requests import RawRequests
-from overnight.data.requests import PromptRequests, Requests, RequestShape
+from overnight.data.planning import requests_of as requests
+from overnight.data.requests import Requests, RequestShape
 from overnight.data.schemas import AnswerRules
 from overnight.data.sources import Source
 from overnight.engine.work import in_thread, planned_batch
 from overnight.errors import LocalError
 from overnight.ports import Blobs, Changes, Clock, Event, Lease, Limits, Store
+from overnight.prices import Prices
 from overnight.spec import Spec
 from overnight.types import BatchState, Hold, Job, PicoUSD, Segment, Selection, Tokens
 
@@ -76,14 +77,12 @@ def requests_of(
 ) -> tuple[Requests, OutputLimit | None]:
     """How rows become requests, and the limit of an answer. Raises `UsageError` for templates and parameters that do
     not work."""
-    if spec.raw:
-        return RawRequests(endpoint_of(spec), spec.allow_unlimited, tag), None
     limit = output_limit(spec, target.provider, target.model, target.base_url, rules.schema)
     tokens = None if limit is None else limit.tokens
-    fields = request_fields(spec, target.provider, target.model, target.base_url, tokens)
+    fields = {} if spec.raw else request_fields(spec, target.provider, target.model, target.base_url, tokens)
     endpoint = endpoint_of(spec)
     shape = RequestShape(target.model, endpoint, fields, rules.format, 0 if limit is None else limit.tokens)
-    return PromptRequests(spec.prompt, shape, columns, tag), limit
+    return requests(spec, shape, columns, tag), limit
 
 
 async def find_or_create(
@@ -206,28 +205,22 @@ LIKELY_SHARE = 4
 """The likely answer is taken as this part of the output limit, until something better is known."""
 
 
-def money_of(
-    tokens: int,
-    most_tokens: int,
-    most_output: int | None,
-    batch: Rates | None,
-    standard: Rates | None,
-    source: str,
-    note: str | None,
-) -> Money:
+def money_of(summary: Summary, price: Prices) -> Money:
     """The first cost figure. Where the batch price is unknown the standard price stands in as an upper bound."""
-    rates = batch if batch is not None else standard
+    standard, source, note = price.standard, price.source, price.note
+    rates = price.batch if price.batch is not None else standard
     if rates is None:
         return Money(None, None, None, source, note)
-    likely = Tokens(input=tokens, output=(most_output or 0) // LIKELY_SHARE)
+    most_output = summary.max_output
+    likely = Tokens(input=summary.tokens, output=(most_output or 0) // LIKELY_SHARE)
     unlimited = most_output is None and rates.output > 0
     return Money(
         likely=None if unlimited else cost(likely, replace(rates, above=())),
-        most=None if unlimited else ceiling(most_tokens, most_output or 0, rates),
+        most=None if unlimited else ceiling(summary.tokens_ceiling, most_output or 0, rates),
         standard=None if unlimited or standard is None else cost(likely, replace(standard, above=())),
         source=source,
         note=note,
-        bound=batch is None,
+        bound=price.batch is None,
     )
 
 

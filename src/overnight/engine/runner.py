@@ -111,7 +111,7 @@ class Runner:
         pending = set(tasks)
         try:
             while pending:
-                _, pending = await asyncio.wait(pending, timeout=self.work.terms.spec.policy.lease / 3)
+                _, pending = await asyncio.wait(pending, timeout=self.work.terms.lease / 3)
                 if pending:
                     await self._keep_lease()
         finally:
@@ -138,7 +138,7 @@ class Runner:
         self.work.log("trouble", {"reason": failure.message, "status": failure.status})
 
     async def _keep_lease(self) -> None:
-        self.work.lease = await self.work.store.renew(self.work.lease, self.work.terms.spec.policy.lease)
+        self.work.lease = await self.work.store.renew(self.work.lease, self.work.terms.lease)
 
     async def _sleep(self, seconds: float) -> None:
         await self.work.clock.sleep(min(max(seconds, 0.0), self._nap))

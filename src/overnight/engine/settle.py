@@ -25,20 +25,21 @@ async def settle(work: Work, batch: Batch, *, prove: bool) -> None:
     if batch.file_id is None:
         await _absent(work, batch)
         return
-    found = await _find(work, batch)
+    found = await find(work, batch)
     if not found and not prove:
         work.looked(batch)
         return
     if not found and work.terms.spec.policy.fence:
         await work.provider.delete_file(batch.file_id)
-        found = await _find(work, batch)
+        found = await find(work, batch)
     if found:
         await _adopt(work, batch, found)
     else:
         await _absent(work, batch)
 
 
-async def _find(work: Work, batch: Batch) -> Sequence[RemoteBatch]:
+async def find(work: Work, batch: Batch) -> Sequence[RemoteBatch]:
+    """What the provider has that carries the batch's tag or was made of its file, oldest first."""
     since = (batch.submitted_at if batch.submitted_at is not None else batch.created_at) - FIND_SLACK
     return await work.provider.find(batch.tag, batch.file_id, since)
 

@@ -88,6 +88,17 @@ class SqlStore(SqlReader):
 
         return await self._database.write(work)
 
+    async def delete_job(self, lease: Lease, job_id: JobId) -> None:
+        """Remove the job and all its records. Raises `LeaseLost`."""
+
+        def work(connection: Connection) -> None:
+            _own(connection, lease)
+            _delete_batches(connection, job_id)
+            connection.execute(delete(schema.events).where(schema.events.c.job_id == job_id))
+            connection.execute(delete(schema.jobs).where(schema.jobs.c.id == job_id))
+
+        await self._database.write(work)
+
     async def commit(self, lease: Lease, changes: Changes) -> None:
         """Write all of it, durably, or nothing. Raises `LeaseLost` where the lease has another epoch or owner by now,
         `Conflict` where a record does not fit what is stored."""
@@ -166,6 +177,10 @@ def _forget_plan(connection: Connection, job_id: JobId) -> None:
     sent = select(func.count()).select_from(schema.batches).where(_batches.job_id == job_id)
     if connection.execute(sent.where(_batches.submitted_at.is_not(None))).scalar_one():
         raise Conflict(f"job {job_id} has sent batches: its plan stays")
+    _delete_batches(connection, job_id)
+
+
+def _delete_batches(connection: Connection, job_id: JobId) -> None:
     mine = select(_batches.id).where(_batches.job_id == job_id)
     connection.execute(delete(schema.tallies).where(schema.tallies.c.batch_id.in_(mine)))
     for table in (schema.batches, schema.shard_segments, schema.shards, schema.segments):

@@ -1,1 +1,0 @@
-"""The front door: Client, and its thin synchronous facade."""

@@ -1,0 +1,211 @@
+"""`Client`: one opened home, and everything that can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from overnight.api.reading import Reading, RowHistory, Status
+from overnight.api.running import Look, Running, Stop, new_id
+from overnight.app import Workspace, open_workspace
+from overnight.config import Config, read_config
+from overnight.core.identity import run_tag
+from overnight.data.merge import MergeSummary
+from overnight.data.planning import Planning, Summary
+from overnight.data.schemas import answer_rules
+from overnight.data.spool import spool_rows
+from overnight.data.table import Which
+from overnight.engine import operate, prepare
+from overnight.engine.operate import Chosen
+from overnight.engine.prepare import Preview
+from overnight.engine.runner import End
+from overnight.engine.work import Work, in_thread
+from overnight.errors import UsageError
+from overnight.ports import Event
+from overnight.spec import Spec
+from overnight.specfile import spec_from
+from overnight.types import Batch, BatchId, Hold, Job, JobView, PicoUSD, RemoteBatch, RemoteId, Selection
+
+WHOLE = Selection()
+T = TypeVar("T")
+
+
+class Client:
+    """An opened home: `async with Client() as client`. Jobs are named by their id, the start of one, or their name."""
+
+    def __init__(self, config: Config | None = None, **flags: Any) -> None:
+        """Settings as `config.read_config` gives them; `flags` stand above the environment (`home=...`)."""
+        self.config = config if config is not None else read_config(flags)
+        self._opened: Workspace | None = None
+
+    async def __aenter__(self) -> Self:
+        self._opened = await in_thread(open_workspace, self.config)
+        self._running = Running(self._opened)
+        self._reading = Reading(self._running)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    @property
+    def _home(self) -> Workspace:
+        if self._opened is None:
+            raise UsageError("the client is not open: use it as `async with Client() as client`")
+        return self._opened
+
+    # ------------------------------------------------------------------------------------------ planning
+
+    async def spool(self, rows: Any) -> str:
+        """Write rows (dicts, an Arrow table) where a job can read them twice; what comes back is a spec's `source`."""
+        return await in_thread(spool_rows, rows, self._home.blobs)
+
+    async def prepare(
+        self,
+        spec: Spec,
+        selection: Selection = WHOLE,
+        *,
+        new: bool = False,
+        max_requests: int | None = None,
+        max_cost: PicoUSD | None = None,
+        on_progress: Callable[[Summary], None] | None = None,
+    ) -> Preview:
+        """Read, check and write all that the selection asks for, send nothing, and say what would be sent. A job whose
+        rows are planned and approved is left as it is. Raises `UsageError` for whatever is wrong with spec, source,
+        template, schema or keys."""
+        home, running = self._home, self._running
+        spec = spec_from(msgspec.to_builtins(spec), "spec")
+        rules, target, price = answer_rules(spec), running.target(spec), running.prices(spec)
+        output = None if spec.output is None else str(Path(spec.output).absolute())
+        summary = Summary()
+        with await in_thread(running.source, spec) as source:
+            job = await prepare.find_or_create(home.store, home.clock, spec, rules, source, new=new, output=output)
+            requests, limit = prepare.requests_of(spec, target, rules, source.columns, run_tag(job.identity))
+            if job.planned != job.approved or not prepare.covers(job.planned, selection):
+                task = Planning(spec, job.id, source, requests, home.blobs, target.limits, selection, new_id)
+                async with running.owned(job) as lease:
+                    job, summary = await prepare.plan(
+                        home.store, home.blobs, home.clock, lease, job, task, target, on_progress
+                    )
+        job = await self._ask(job, spec, output, max_requests, max_cost)
+        money = prepare.money_of(summary, price)
+        return Preview(job, spec, target, summary, limit, rules.notes, money, selection)
+
+    async def _ask(
+        self, job: Job, spec: Spec, output: str | None, max_requests: int | None, max_cost: PicoUSD | None
+    ) -> Job:
+        """What may change without making another job: policy, output, limits, names."""
+
+        def change(old: Job) -> Job:
+            return replace(
+                old,
+                spec=msgspec.json.encode(spec),
+                name=spec.name or old.name,
+                project=spec.project,
+                tags=spec.tags,
+                output=output or old.output,
+                max_requests=max_requests if max_requests is not None else old.max_requests,
+                max_cost=max_cost if max_cost is not None else old.max_cost,
+            )
+
+        return await self._home.store.ask(job.id, Event(job.id, self._home.clock.now(), "asked"), change)
+
+    async def refusal(self, preview: Preview) -> Hold | None:
+        """Why the plan may not be sent as it is: a limit, or an expectation that does not hold."""
+        totals = await self._home.store.totals(preview.job.id)
+        unexpected = prepare.check_expected_rows(preview.spec, preview.summary)
+        return unexpected or prepare.over_limits(preview, totals.sent, totals.cost)
+
+    async def approve(self, preview: Preview) -> Job:
+        """Let the planned rows be sent by whoever runs the job."""
+        told = Event(preview.job.id, self._home.clock.now(), "approved")
+        return await self._home.store.ask(preview.job.id, told, lambda job: replace(job, approved=job.planned))
+
+    # ------------------------------------------------------------------------------------------- running
+
+    async def run(
+        self,
+        job_id: str,
+        *,
+        on_look: Look | None = None,
+        on_watch: Callable[[JobView], None] | None = None,
+        stop: Stop = lambda: False,
+        once: bool = False,
+    ) -> End:
+        """Advance the job until it is finished, held, stopped or in trouble; `once`: until only waiting is left. Where
+        another process runs it, watch, and take over when that one is gone. Raises `ProviderError` where the provider
+        cannot be reached or refuses the key before anything is sent, `UsageError` where it is another account."""
+        return await self._running.run(await self.job(job_id), on_look, on_watch, stop, once)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Ask that nothing more is sent and what is out is canceled; whoever runs the job carries it out."""
+        return await operate.cancel(self._home.store, (await self.job(job_id)).id, self._home.clock.now())
+
+    async def resume(self, job_id: str) -> Job:
+        """Release a held job; running it goes on."""
+        return await operate.resume(self._home.store, (await self.job(job_id)).id, self._home.clock.now())
+
+    async def retry(self, job_id: str, chosen: Chosen = Chosen()) -> int:  # noqa: B008
+        """Put rows that ended without success into new batches; running the job sends them. Returns how many."""
+        return await self._working(job_id, lambda work: operate.retry(work, chosen))
+
+    async def _working(self, job_id: str, act: Callable[[Work], Awaitable[T]]) -> T:
+        job = await self.job(job_id)
+        async with self._running.owned(job) as lease, self._running.provider(job) as provider:
+            return await act(await self._running.work(job, lease, provider))
+
+    async def held(self, job_id: str) -> Sequence[tuple[Batch, Sequence[RemoteBatch]]]:
+        """The job's submissions that cannot be told from others, each with the provider's batches that it may be."""
+        return await self._working(job_id, operate.held)
+
+    async def adopt(self, job_id: str, batch_id: str, remote_id: str) -> None:
+        """The operator's word that a held submission is this batch of the provider."""
+        await self._working(job_id, lambda work: operate.adopt(work, BatchId(batch_id), RemoteId(remote_id)))
+
+    async def declare_absent(self, job_id: str, batch_id: str) -> None:
+        """The operator's word that a held submission never arrived; its rows go out in a new batch."""
+        await self._working(job_id, lambda work: operate.declare_absent(work, BatchId(batch_id)))
+
+    # ------------------------------------------------------------------------------------------- reading
+
+    async def job(self, job_id: str) -> Job:
+        """The job of that id, start of an id, or name. Raises `UsageError`."""
+        return await self._running.job(job_id)
+
+    async def jobs(self) -> Sequence[Job]:
+        """Newest first."""
+        return await self._home.store.jobs()
+
+    async def status(self, job_id: str) -> Status:
+        """Where the job stands."""
+        return await self._reading.status(await self.job(job_id))
+
+    async def batches(self, job_id: str) -> AsyncIterator[Batch]:
+        """Its batches in order of creation."""
+        async for batch in self._home.store.batches((await self.job(job_id)).id):
+            yield batch
+
+    async def export(self, job_id: str, path: Path, which: Which = "finished") -> MergeSummary:
+        """Write the job's table to a file; its suffix tells the format."""
+        return await self._reading.export(await self.job(job_id), path, which)
+
+    async def rows(self, job_id: str, which: Which = "finished") -> AsyncIterator[dict[str, Any]]:
+        """The table's rows as dictionaries, in the source's order, in constant memory."""
+        async for row in self._reading.rows(await self.job(job_id), which):
+            yield row
+
+    async def show(self, job_id: str, key: str) -> RowHistory:
+        """Everything about one row."""
+        return await self._reading.show(await self.job(job_id), key)
+
+    async def clean(self, job_id: str) -> int:
+        """Remove a finished and exported job's files and records; returns the bytes freed. Raises `UsageError` where
+        something would be lost."""
+        job = await self.job(job_id)
+        async with self._running.owned(job) as lease:
+            return await self._reading.clean(job, lease)
