@@ -38,7 +38,7 @@ def run(
     are fields of it (`model=`, `source=`, `prompt={"user": ...}`); `rows`: dicts or an Arrow table in place of a
     source. `max_cost` is in US dollars. There is no question before money is spent: set `max_cost`.
 
-    Rows that fail do not raise: see `Results.failed`. Raises `UsageError`, `ProviderError`, and `HoldError` where a rule
+    Rows that fail do not raise: see `Results.failed`. Raises `UsageError`, `ProviderError`, `HoldError` where a rule
     of the job stopped it; calling `run` again goes on."""
     resolved = _spec(spec, fields)
     selection = WHOLE if limit is None and sample is None else Selection(limit, sample)
