@@ -6,6 +6,7 @@ files, and only then are keys themselves compared.
 
 from __future__ import annotations
 
+import difflib
 import heapq
 import sys
 from array import array
@@ -13,24 +14,16 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import pairwise
-from typing import NamedTuple
 
 import orjson
 
+from overnight.data.sources import Source
+from overnight.errors import UsageError
 from overnight.ports import Blobs
 from overnight.types import JobId, Segment
 
 _HELD = 1 << 19  # hashes in memory while merging
 _LEAST = 256
-
-
-class Repeated(NamedTuple):
-    """A key that two records have."""
-
-    key: str
-    first: int
-    second: int
-    """Ordinals."""
 
 
 def key_hash(key: str) -> int:
@@ -50,13 +43,58 @@ def write_hashes(blobs: Blobs, job_id: JobId, segment: int, hashes: Iterable[int
     return repeated
 
 
-def has_hashes(blobs: Blobs, segment: Segment, job_id: JobId) -> bool:
-    """Whether the segment was planned with a key column."""
-    return blobs.size(_name(job_id, segment.index)) is not None
+class Keys:
+    """The key column of a job's source. With `optional` a row without a key is known by its number."""
+
+    def __init__(self, column: str, source: Source, blobs: Blobs, job_id: JobId, optional: bool) -> None:
+        self._column = column
+        self._source = source
+        self._blobs = blobs
+        self._job_id = job_id
+        self._optional = optional
+
+    def check_column(self, known: Sequence[Segment]) -> None:
+        """Raises `UsageError` where the source has no such column, or known segments were planned without keys."""
+        columns = self._source.columns
+        if self._column not in columns:
+            near = difflib.get_close_matches(self._column, columns, n=1, cutoff=0.5)
+            meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(repr, columns[:20]))}"
+            raise UsageError(f"key: the source has no column {self._column!r}: {meant}")
+        for segment in known:
+            if self._blobs.size(_name(self._job_id, segment.index)) is None:
+                raise UsageError(
+                    f"key: this job was planned without the key {self._column!r}: start a new one with --new"
+                )
+
+    def text(self, value: object, number: str, file: str, line: int) -> str:
+        """The key of the row on that line. Raises `UsageError` where it has none."""
+        if isinstance(value, str) and value and not value.isspace():
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        if value is None and self._optional:
+            return number
+        what = "is empty" if value is None or isinstance(value, str) else "is neither text nor a number"
+        place = self._source.place(file, line)
+        raise UsageError(f"{place}: the key ({self._column}) {what}: every row needs one of its own")
+
+    def check(self, segments: Sequence[Segment]) -> None:
+        """Raises `UsageError`, naming both places, where two records of these segments have the same key."""
+        repeated = find_repeated(self._blobs, self._job_id, segments)
+        if repeated is not None:
+            first, second = (self._place(segments, ordinal) for ordinal in repeated)
+            raise UsageError(
+                f"{second}: the key ({self._column}) is the same as in {first}: every row needs one of its own"
+            )
+
+    def _place(self, segments: Sequence[Segment], ordinal: int) -> str:
+        segment = next(each for each in segments if ordinal < each.first_ordinal + each.rows)
+        record = next(each for each in self._source.read(segment) if each.ordinal == ordinal)
+        return self._source.place(segment.file, record.line)
 
 
-def find_repeated(blobs: Blobs, job_id: JobId, segments: Sequence[Segment]) -> Repeated | None:
-    """Two records of these segments with the same key, or None."""
+def find_repeated(blobs: Blobs, job_id: JobId, segments: Sequence[Segment]) -> tuple[int, int] | None:
+    """The ordinals of two records of these segments with the same key, or None."""
     names = [_name(job_id, segment.index) for segment in segments]
     held = max(_LEAST, _HELD // max(1, len(names)))
     before = -1
@@ -69,7 +107,7 @@ def find_repeated(blobs: Blobs, job_id: JobId, segments: Sequence[Segment]) -> R
     return None
 
 
-def _compare(blobs: Blobs, job_id: JobId, segments: Sequence[Segment], value: int) -> Repeated | None:
+def _compare(blobs: Blobs, job_id: JobId, segments: Sequence[Segment], value: int) -> tuple[int, int] | None:
     seen: dict[str, int] = {}
     for segment in segments:
         hashes = _load(blobs, _name(job_id, segment.index), 0, segment.rows)
@@ -81,7 +119,7 @@ def _compare(blobs: Blobs, job_id: JobId, segments: Sequence[Segment], value: in
                 key = orjson.loads(line)[0]
                 if key and key_hash(key) == value:
                     if key in seen:
-                        return Repeated(key, seen[key], ordinal)
+                        return seen[key], ordinal
                     seen[key] = ordinal
     return None
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import heapq
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +13,23 @@ import orjson
 
 from overnight.data import spans
 from overnight.data.batch_size import batch_plan
-from overnight.data.keys import find_repeated, has_hashes, key_hash, write_hashes
+from overnight.data.keys import Keys, key_hash, write_hashes
 from overnight.data.raw_requests import RawRequests, parse_raw
 from overnight.data.records import DEFAULT_CUT, Cut, Record, Run, Unreadable
 from overnight.data.requests import PromptRequests, Requests, RequestShape
+from overnight.data.row_list import RowListWriter, problems, row_list_name
+from overnight.data.selection import expected, selected
 from overnight.data.shards import ShardSet
 from overnight.data.sources import Source, open_source
 from overnight.data.sources_jsonl import parse_object
 from overnight.errors import UsageError
-from overnight.ports import Blobs, BlobWriter, Limits
+from overnight.ports import Blobs, Limits
 from overnight.spec import Spec
 from overnight.types import FailureKind, JobId, Segment, Selection, Shard
 
 RAW_KEY = "custom_id"
 EMPTY = "every column of the prompt is empty"
 _SHOWN = 5
-_PLAIN = b",null,null]\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +107,10 @@ class _Planner:
         self.summary = summary
         self.segments = list(task.known)
         self.key = RAW_KEY if task.spec.raw else task.spec.key
+        self.keys = Keys(self.key or "", task.source, task.blobs, task.job_id, optional=task.spec.raw)
         wanted = task.requests.columns
         self.wanted = wanted if wanted is None or self.key is None else wanted | {self.key}
-        self.size = batch_plan(task.spec.batch, task.limits, _expected(task))
+        self.size = batch_plan(task.spec.batch, task.limits, expected(task.selection, task.source.rows))
         self.cuts: Counter[str] = Counter()
         self.before: dict[int, list[Shard]] = {}
         for shard in task.shards:
@@ -119,7 +118,8 @@ class _Planner:
                 self.before.setdefault(shard.segment, []).append(shard)
 
     def run(self) -> Iterator[SegmentPlan]:
-        self.check_key_column()
+        if self.key is not None and not self.task.spec.raw:
+            self.keys.check_column(self.task.known)
         selection = self.task.selection
         if selection.sample is None:
             stop = sys.maxsize if selection.limit is None else selection.limit
@@ -129,7 +129,7 @@ class _Planner:
             yield from self.new(stop, range(stop))
         else:
             yield from self.new(sys.maxsize, ())
-            chosen = _sample(selection.sample, self.end(), self.task.job_id)
+            chosen = selected(selection, self.end(), self.task.job_id)
             for segment in self.segments:
                 plan = self.again(segment, chosen)
                 if plan.shards:
@@ -142,22 +142,22 @@ class _Planner:
 
     # ------------------------------------------------------------------------------ segments met first
 
-    def new(self, stop: int, selected: Container[int]) -> Iterator[SegmentPlan]:
+    def new(self, stop: int, wanted: Container[int]) -> Iterator[SegmentPlan]:
         """Segments behind those known, as far as the first `stop` records need them."""
         if self.end() >= stop:
             return
         for run in self.task.source.segments(self.segments[-1] if self.segments else None, self.wanted):
-            yield self.first(run, selected)
+            yield self.first(run, wanted)
             if self.end() >= stop:
                 return
 
-    def first(self, run: Run, selected: Container[int]) -> SegmentPlan:
+    def first(self, run: Run, wanted: Container[int]) -> SegmentPlan:
         """A new segment: every record is judged, those selected are written as requests."""
         task, index, hashes = self.task, len(self.segments), list[int]()
-        name = f"jobs/{task.job_id}/segments/{index:06d}.rows.jsonl"
+        name = row_list_name(task.job_id, index)
         found: Counter[FailureKind] = Counter()
         with task.blobs.create(name) as writer, self.shard_set(index) as shards:
-            rows = _RowsWriter(writer)
+            rows = RowListWriter(writer)
             for record in run:
                 ordinal = record.ordinal
                 key, kind, message, rendered = self.judge(record, run.file)
@@ -166,10 +166,10 @@ class _Planner:
                     found[kind] += 1
                 if self.key is not None and key:
                     hashes.append(key_hash(key))
-                if ordinal in selected:
+                if ordinal in wanted:
                     self.summary.selected += 1
                     if kind is None or self.sends(kind, message):
-                        self.write(shards, ordinal, rendered)
+                        self.write(shards, record, run.file, rendered)
             rows.flush()
             writer.commit()
             made = self.made(shards)
@@ -187,7 +187,7 @@ class _Planner:
             empty=found[FailureKind.EMPTY_ROW],
         )
         if self.key is not None and write_hashes(task.blobs, task.job_id, index, hashes):
-            self.check_keys([segment])
+            self.keys.check([segment])
         self.segments.append(segment)
         self.count(segment)
         return SegmentPlan(segment, True, made)
@@ -198,27 +198,15 @@ class _Planner:
         if values is None:
             return "" if self.key else key, FailureKind.BAD_ROW, record.problem, None
         if self.key is not None:
-            key = self.key_of(values.get(self.key), key, file, record.line)
+            key = self.keys.text(values.get(self.key), key, file, record.line)
+        empty = self.task.requests.is_empty(values)
         try:
             rendered = self.task.requests.render(values)
         except Unreadable as error:
-            where = self.task.source.place(file, record.line)
-            return key, FailureKind.BAD_ROW, f"{where}: {error}", None
-        if self.task.requests.is_empty(values):
-            return key, FailureKind.EMPTY_ROW, EMPTY, rendered
-        return key, None, None, rendered
-
-    def key_of(self, value: object, number: str, file: str, line: int) -> str:
-        """The row's key as text. Raises where there is none."""
-        if isinstance(value, str) and value and not value.isspace():
-            return value
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value)
-        if value is None and self.task.spec.raw:
-            return number
-        place = self.task.source.place(file, line)
-        what = "is empty" if value is None or isinstance(value, str) else "is neither text nor a number"
-        raise UsageError(f"{place}: the key ({self.key}) {what}: every row needs one of its own")
+            if not empty:
+                return key, FailureKind.BAD_ROW, f"{self.task.source.place(file, record.line)}: {error}", None
+            rendered = None
+        return (key, FailureKind.EMPTY_ROW, EMPTY, rendered) if empty else (key, None, None, rendered)
 
     # ----------------------------------------------------------------------------- segments known before
 
@@ -236,29 +224,17 @@ class _Planner:
                 task.source.verify(segment)
         if not todo:
             return SegmentPlan(segment, False, ())
-        selected = frozenset(spans.ordinals(todo))
+        wanted = frozenset(spans.ordinals(todo))
         with self.shard_set(segment.index) as shards:
             for record in task.source.read(segment, self.wanted):
-                if record.ordinal in selected:
-                    try:
-                        rendered = task.requests.render(record.values or {})
-                    except Unreadable as error:
-                        raise UsageError(f"{task.source.place(segment.file, record.line)}: {error}") from error
-                    self.write(shards, record.ordinal, rendered)
+                if record.ordinal in wanted:
+                    self.write(shards, record, segment.file, None)
             return SegmentPlan(segment, False, self.made(shards))
 
     def unsendable(self, segment: Segment, mine: spans.Spans) -> spans.Spans:
         """Those of the selected rows of a known segment that are not sent, as it is on record."""
-        if not segment.bad and not segment.empty:
-            return ()
-        found = []
-        with self.task.blobs.open(segment.rows_blob) as file:
-            for ordinal, line in enumerate(file, segment.first_ordinal):
-                if not line.endswith(_PLAIN) and spans.position(mine, ordinal) is not None:
-                    _, kind, message = orjson.loads(line)
-                    if not self.sends(FailureKind(kind), message):
-                        found.append(ordinal)
-        return spans.from_ordinals(found)
+        found = problems(self.task.blobs, segment, mine)
+        return spans.from_ordinals(ordinal for ordinal, kind, message in found if not self.sends(kind, message))
 
     # -------------------------------------------------------------------------------------------- shared
 
@@ -279,9 +255,16 @@ class _Planner:
         task = self.task
         return ShardSet(task.blobs, task.job_id, segment, 0, self.size.most, task.new_id)
 
-    def write(self, shards: ShardSet, ordinal: int, rendered: Any) -> None:
-        request = self.task.requests.request(ordinal, shards.generation, rendered)
-        shards.add(ordinal, request)
+    def write(self, shards: ShardSet, record: Record, file: str, rendered: Any) -> None:
+        """The record as a request into its shard; rendered None: it has not been, or could not be."""
+        requests = self.task.requests
+        if rendered is None:
+            try:
+                rendered = requests.render(record.values or {})
+            except Unreadable as error:
+                raise UsageError(f"{self.task.source.place(file, record.line)}: {error}") from error
+        request = requests.request(record.ordinal, shards.generation, rendered)
+        shards.add(record.ordinal, request)
         if self.summary.first_request is None:
             self.summary.first_request = orjson.loads(request.line)
 
@@ -304,76 +287,10 @@ class _Planner:
         self.summary.rows += segment.rows
         self.summary.source_bytes += segment.length
 
-    def check_key_column(self) -> None:
-        key, columns = self.task.spec.key, self.task.source.columns
-        if key is None or self.task.spec.raw:
-            return
-        if key not in columns:
-            near = difflib.get_close_matches(key, columns, n=1, cutoff=0.5)
-            meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(repr, columns[:20]))}"
-            raise UsageError(f"key: the source has no column {key!r}: {meant}")
-        for segment in self.task.known:
-            if not has_hashes(self.task.blobs, segment, self.task.job_id):
-                raise UsageError(f"key: this job was planned without the key {key!r}: start a new one with --new")
-
     def check_whole(self) -> None:
         """What can only be told when all is read."""
         if not self.end():
             name = self.task.source.locator.replace("\n", ", ")
             raise UsageError(f"{name}: the source has no rows, so there is nothing to send")
         if self.key is not None:
-            self.check_keys(self.segments)
-
-    def check_keys(self, segments: Sequence[Segment]) -> None:
-        repeated = find_repeated(self.task.blobs, self.task.job_id, segments)
-        if repeated is not None:
-            first, second = (self.place(segments, ordinal) for ordinal in (repeated.first, repeated.second))
-            raise UsageError(
-                f"{second}: the key ({self.key}) is the same as in {first}: every row needs one of its own"
-            )
-
-    def place(self, segments: Sequence[Segment], ordinal: int) -> str:
-        """File and line of a record."""
-        segment = next(each for each in segments if ordinal < each.first_ordinal + each.rows)
-        record = next(each for each in self.task.source.read(segment) if each.ordinal == ordinal)
-        return self.task.source.place(segment.file, record.line)
-
-
-class _RowsWriter:
-    """Writes `[key, problem kind, problem message]` per record."""
-
-    def __init__(self, writer: BlobWriter) -> None:
-        self._writer = writer
-        self._lines: list[bytes] = []
-
-    def add(self, key: str, kind: FailureKind | None, message: str | None) -> None:
-        if kind is None:
-            self._lines.append(b"[%s,null,null]\n" % orjson.dumps(key))
-        else:
-            self._lines.append(orjson.dumps([key, kind, message]) + b"\n")
-        if len(self._lines) == 1000:
-            self.flush()
-
-    def flush(self) -> None:
-        self._writer.write(b"".join(self._lines))
-        self._lines.clear()
-
-
-def _expected(task: Planning) -> int:
-    """About how many rows are selected."""
-    wanted = task.selection.limit if task.selection.sample is None else task.selection.sample
-    return task.source.rows if wanted is None else min(wanted, task.source.rows)
-
-
-def _sample(size: int, total: int, job_id: JobId) -> spans.Spans:
-    """The `size` ordinals with the smallest hash: a larger sample of the same job contains a smaller one."""
-    if size >= total:
-        return ((0, total),) if total else ()
-    start = blake2b(job_id.encode(), digest_size=8)
-
-    def draw(ordinal: int) -> bytes:
-        digest = start.copy()
-        digest.update(b":%d" % ordinal)
-        return digest.digest()
-
-    return spans.from_ordinals(heapq.nsmallest(size, range(total), key=draw))
+            self.keys.check(self.segments)

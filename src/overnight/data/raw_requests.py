@@ -24,7 +24,7 @@ class _Line(msgspec.Struct):
     custom_id: str | None = None
     method: str | None = None
     url: str | None = None
-    body: msgspec.Raw | None = None
+    body: msgspec.Raw = msgspec.Raw()
 
 
 class _Body(msgspec.Struct):
@@ -34,7 +34,7 @@ class _Body(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     max_output_tokens: int | None = None
-    input: msgspec.Raw | None = None
+    input: msgspec.Raw = msgspec.Raw()
 
     @property
     def limit(self) -> int | None:
@@ -72,19 +72,16 @@ def parse_raw(line: bytes) -> Values:
         raise Unreadable(f"no batch line: {error}") from error
     except msgspec.DecodeError as error:
         raise Unreadable(f"no valid JSON ({error})") from error
-    if found.body is not None:
-        body = bytes(found.body)
-    elif found.custom_id is None and found.url is None and found.method is None:
-        body = line.strip()
-    else:
+    body = bytes(found.body)
+    if not body and (found.custom_id, found.method, found.url) != (None, None, None):
         raise Unreadable("a batch line needs a body")
-    return {"custom_id": found.custom_id, "method": found.method, "url": found.url, "body": body}
+    return {"custom_id": found.custom_id, "method": found.method, "url": found.url, "body": body or line.strip()}
 
 
 def sent_request(line: bytes, model: str, endpoint: str) -> Request:
     """A line that was made here before, as a request: its figures are read off the line."""
     peek = _read_sent(line).body
-    return Request(model, endpoint, line, estimate(line.decode()), peek.limit, _inputs(peek, endpoint))
+    return Request(model, endpoint, line, *estimate(line.decode()), peek.limit, _inputs(peek, endpoint))
 
 
 class RawRequests:
@@ -125,7 +122,7 @@ class RawRequests:
         """As `Requests.request`."""
         url, body, peek = rendered
         line = request_line(custom_id(self._tag, ordinal, generation), url, body)
-        return Request(peek.model or "", url, line, estimate(body.decode()), peek.limit, _inputs(peek, url))
+        return Request(peek.model or "", url, line, *estimate(body.decode()), peek.limit, _inputs(peek, url))
 
 
 def _limit_name(url: str) -> str:
@@ -140,7 +137,7 @@ def _limit_name(url: str) -> str:
 
 def _inputs(peek: _Body, url: str) -> int:
     """Texts of an embeddings request: a list of texts or of token lists counts each, a list of tokens is one text."""
-    if url != Endpoint.EMBEDDINGS or peek.input is None or not bytes(peek.input).startswith(b"["):
+    if url != Endpoint.EMBEDDINGS or not bytes(peek.input).startswith(b"["):
         return 1
     items = _read_inputs(peek.input)
     return sum(bytes(item)[:1] in {b'"', b"["} for item in items) or 1

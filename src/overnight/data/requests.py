@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NamedTuple, Protocol
 
-import orjson
+from orjson import dumps
 
-from overnight.data.estimates import ANSWER_TOKENS, MESSAGE_TOKENS, Estimate, estimate
+from overnight.data.estimates import ANSWER_TOKENS, MESSAGE_TOKENS, estimate
 from overnight.data.templates import Template, Values, compile_template, filled
 from overnight.errors import UsageError
 from overnight.spec import Prompt
@@ -35,9 +35,12 @@ class Request(NamedTuple):
     model: str
     endpoint: str
     line: bytes
-    expected: Estimate
+    tokens: float
+    """Input tokens, estimated."""
+    ceiling: float
+    """Input tokens that are not exceeded in practice."""
     max_output: int | None
-    inputs: int = 1
+    inputs: int
     """What counts against the provider's limit of requests in a batch: for embeddings, the texts."""
 
 
@@ -73,7 +76,7 @@ class PromptRequests:
                 "prompt: no column of the source is named, so every row would ask the same: use {{ column }}"
             )
         self.columns: frozenset[str] | None = frozenset(self._names)
-        self._open, self._pieces, order = _around_holes(turns, shape)
+        self._open, (self._first, *self._pieces), order = _around_holes(turns, shape)
         self._renders = [templates[at].render for at in order]
         self._fixed = _fixed_tokens(turns, shape)
         copies = shape.parameters.get("n") or 1
@@ -81,7 +84,10 @@ class PromptRequests:
 
     def is_empty(self, values: Values) -> bool:
         """As `Requests.is_empty`."""
-        return not any(filled(values.get(name)) for name in self._names)
+        for name in self._names:  # noqa: SIM110 - a generator would cost more than all of it
+            if filled(values.get(name)):
+                return False
+        return True
 
     def render(self, values: Values) -> list[str]:
         """The texts of the holes, in their order in the line."""
@@ -89,16 +95,15 @@ class PromptRequests:
 
     def request(self, ordinal: int, generation: int, rendered: list[str]) -> Request:
         """As `Requests.request`."""
-        parts = [self._open, custom_id(self._tag, ordinal, generation).encode()]
+        parts = [self._open, custom_id(self._tag, ordinal, generation).encode(), self._first]
         tokens, ceiling = self._fixed
-        for piece, text in zip(self._pieces, rendered, strict=False):  # one piece more than holes
+        for text, piece in zip(rendered, self._pieces, strict=True):
+            parts.append(dumps(text))
             parts.append(piece)
-            parts.append(orjson.dumps(text))
-            more = estimate(text)
-            tokens += more.tokens
-            ceiling += more.ceiling
-        parts.append(self._pieces[-1])
-        return Request(self._model, self._endpoint, b"".join(parts), Estimate(tokens, ceiling), self._max_output)
+            more, most = estimate(text)
+            tokens += more
+            ceiling += most
+        return Request(self._model, self._endpoint, b"".join(parts), tokens, ceiling, self._max_output, 1)
 
 
 _Turn = tuple[str, str | Template]
@@ -127,20 +132,20 @@ def _around_holes(turns: Sequence[_Turn], shape: RequestShape) -> tuple[bytes, l
     fill = iter(marks)
     filled_in = [(role, next(fill) if isinstance(text, Template) else text) for role, text in turns]
     body = request_body(shape.endpoint, shape.model, filled_in, shape.parameters, shape.answer_format)
-    start, rest = request_line(stem, shape.endpoint, orjson.dumps(body)).split(stem.encode(), 1)
+    start, rest = request_line(stem, shape.endpoint, dumps(body)).split(stem.encode(), 1)
     order = sorted(range(len(marks)), key=lambda at: rest.index(marks[at].encode()))
     pieces = []
     for at in order:
-        piece, rest = rest.split(orjson.dumps(marks[at]), 1)
+        piece, rest = rest.split(dumps(marks[at]), 1)
         pieces.append(piece)
     return start, [*pieces, rest], order
 
 
-def _fixed_tokens(turns: Sequence[_Turn], shape: RequestShape) -> Estimate:
+def _fixed_tokens(turns: Sequence[_Turn], shape: RequestShape) -> tuple[float, float]:
     """The tokens that every row has: literal turns, the frame of each, the schema and the tools."""
     literal = [text for _, text in turns if isinstance(text, str)]
     extras = [shape.parameters, None if shape.answer_format is None else shape.answer_format.schema]
-    literal += [orjson.dumps(extra).decode() for extra in extras if extra]
+    literal += [dumps(extra).decode() for extra in extras if extra]
     found = [estimate(text) for text in literal]
     frame = 0 if shape.endpoint is Endpoint.EMBEDDINGS else MESSAGE_TOKENS * len(turns) + ANSWER_TOKENS
-    return Estimate(frame + sum(each.tokens for each in found), frame + sum(each.ceiling for each in found))
+    return frame + sum(tokens for tokens, _ in found), frame + sum(ceiling for _, ceiling in found)

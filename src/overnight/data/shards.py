@@ -55,18 +55,18 @@ class ShardSet:
 
     def add(self, ordinal: int, request: Request, tries: tuple[int, int] | None = None) -> None:
         """Write the request; `tries` are the row's burned and paid attempts so far, for all rows or for none."""
-        name = (request.model, request.endpoint)
+        name = request[:2]
         shard = self._open.get(name)
         if shard is not None:
             reason = shard.full(request, self._most)
-            if reason is not None:
-                self.cuts[reason] += 1
-                self._finish(name)
-                shard = None
-        if shard is None:
-            if len(self._open) == _MOST_OPEN:
-                self._finish(next(iter(self._open)))
-            shard = self._open[name] = self._begin(ordinal, request)
+            if reason is None:
+                shard.add(ordinal, request, tries)
+                return
+            self.cuts[reason] += 1
+            self._finish(name)
+        elif len(self._open) == _MOST_OPEN:
+            self._finish(next(iter(self._open)))
+        self._open[name] = shard = self._begin(ordinal, request)
         shard.add(ordinal, request, tries)
 
     def finish(self) -> tuple[Shard, ...]:
@@ -137,21 +137,21 @@ class _Open:
             return "rows"
         if self.size + len(request.line) > most.size:
             return "bytes"
-        if most.tokens is not None and self.tokens + request.expected.tokens > most.tokens:
+        if most.tokens is not None and self.tokens + request.tokens > most.tokens:
             return "tokens"
         return None
 
     def add(self, ordinal: int, request: Request, tries: tuple[int, int] | None) -> None:
         """Take it in; written when a quarter of a megabyte waits."""
-        line = request.line
+        _, _, line, tokens, ceiling, max_output, inputs = request
         self.lines.append(line)
         self.size += len(line)
         self.rows += 1
-        self.inputs += request.inputs
-        self.tokens += request.expected.tokens
-        self.ceiling += request.expected.ceiling
+        self.inputs += inputs
+        self.tokens += tokens
+        self.ceiling += ceiling
         if self.max_output is not None:
-            self.max_output = None if request.max_output is None else self.max_output + request.max_output
+            self.max_output = None if max_output is None else self.max_output + max_output
         if ordinal != self.stop:
             self._close_span()
             self.start = ordinal
