@@ -222,9 +222,7 @@ def test_a_limit_reads_no_more_than_it_needs_and_is_extended(tmp_path: Path, boo
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(
-    st.lists(st.one_of(st.builds(Selection, limit=st.integers(1, 12)), st.builds(Selection, sample=st.integers(1, 12))))
-)
+@given(st.lists(st.builds(Selection, st.none() | st.integers(1, 12), st.none() | st.integers(1, 12)), max_size=4))
 def test_any_selections_after_another_plan_each_row_once(
     tmp_path_factory: pytest.TempPathFactory, selections: list[Selection]
 ) -> None:
@@ -246,6 +244,11 @@ def test_a_larger_sample_contains_a_smaller_one(one: int, two: int, total: int) 
     drawn = [selected(Selection(sample=size), total, JOB) for size in (small, large)]
     assert [spans.count(each) for each in drawn] == [min(small, total), min(large, total)]
     assert spans.minus(drawn[0], drawn[1]) == ()
+
+
+def test_a_limit_and_a_sample_add_up() -> None:
+    both = selected(Selection(limit=3, sample=4), 100, JOB)
+    assert both == spans.union(((0, 3),), selected(Selection(sample=4), 100, JOB))
 
 
 def test_samples_of_other_jobs_are_other_samples() -> None:
@@ -324,8 +327,10 @@ def test_equal_hashes_are_no_equal_keys(tmp_path: Path, book: Book, monkeypatch:
     )
 
 
-def test_planning_with_another_key_is_refused(tmp_path: Path, book: Book) -> None:
+def test_planning_with_another_key_is_refused(tmp_path: Path, blobs: FileBlobs) -> None:
     path = ten(tmp_path)
+    Book(blobs).plan(spec_of(path, key="id"))
+    book = Book(blobs)  # the same job, planned afresh
     book.plan(spec_of(path))
     assert "was planned without the key 'id'" in refusal(book, spec_of(path, key="id"))
 

@@ -31,8 +31,12 @@ def key_hash(key: str) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "little")
 
 
-def write_hashes(blobs: Blobs, job_id: JobId, segment: int, hashes: Iterable[int]) -> bool:
-    """Keep a segment's hashes, in any order; True where two of them are the same."""
+def write_hashes(blobs: Blobs, job_id: JobId, segment: int, hashes: Iterable[int] | None) -> bool:
+    """Keep a segment's hashes, in any order; True where two of them are the same. None: it has no keys, and those of an
+    earlier plan are removed."""
+    if hashes is None:
+        blobs.delete(_name(job_id, segment))
+        return False
     held = array("Q", sorted(hashes))
     repeated = any(one == other for one, other in pairwise(held))
     if sys.byteorder == "big":

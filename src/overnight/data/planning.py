@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from overnight.data import spans
 from overnight.data.batch_size import batch_plan
@@ -186,7 +185,7 @@ class _Planner:
             bad=found[FailureKind.BAD_ROW],
             empty=found[FailureKind.EMPTY_ROW],
         )
-        if self.key is not None and write_hashes(task.blobs, task.job_id, index, hashes):
+        if write_hashes(task.blobs, task.job_id, index, hashes if self.key is not None else None):
             self.keys.check([segment])
         self.segments.append(segment)
         self.count(segment)
@@ -266,7 +265,7 @@ class _Planner:
         request = requests.request(record.ordinal, shards.generation, rendered)
         shards.add(record.ordinal, request)
         if self.summary.first_request is None:
-            self.summary.first_request = orjson.loads(request.line)
+            self.summary.first_request = json.loads(request.line)  # takes any number that a raw body may hold
 
     def made(self, shards: ShardSet) -> tuple[Shard, ...]:
         """The finished shards, entered into the summary."""
