@@ -37,13 +37,16 @@ T = TypeVar("T")
 class Client:
     """An opened home: `async with Client() as client`. Jobs are named by their id, the start of one, or their name."""
 
-    def __init__(self, config: Config | None = None, **flags: Any) -> None:
+    def __init__(
+        self, config: Config | None = None, *, opener: Callable[[Config], Workspace] = open_workspace, **flags: Any
+    ) -> None:
         """Settings as `config.read_config` gives them; `flags` stand above the environment (`home=...`)."""
         self.config = config if config is not None else read_config(flags)
+        self._opener = opener
         self._opened: Workspace | None = None
 
     async def __aenter__(self) -> Self:
-        self._opened = await in_thread(open_workspace, self.config)
+        self._opened = await in_thread(self._opener, self.config)
         self._running = Running(self._opened)
         self._reading = Reading(self._running)
         return self

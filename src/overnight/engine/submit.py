@@ -18,10 +18,14 @@ from overnight.types import Batch, BatchState, Failure, FailureKind, Hold, Job, 
 async def submit(work: Work, batch: Batch, job: Job) -> None:
     """Send a planned batch, or go on with one whose create certainly never left. Raises `ProviderError` where nobody
     answers; then the same submission goes on later."""
-    if batch.state is BatchState.PLANNED:
+    resumed = batch.state is not BatchState.PLANNED
+    if not resumed:
         account = job.account.fingerprint if job.account is not None else ""
         batch = await work.step(batch, SubmitStarted(account, work.lease.owner, work.clock.now()))
     try:
+        if resumed and batch.file_id is None:
+            for lost in await work.provider.find_files(batch.filename):  # uploads whose answer was lost
+                await work.provider.delete_file(lost)
         file_id = batch.file_id or await work.provider.upload(
             lambda: work.blobs.open(batch.shard.blob), batch.shard.size, batch.filename
         )
