@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
+import msgspec
 
 from overnight.data.columns import Content, Layout
 from overnight.data.table import Parts, Row, Which, blocks, key_rows, layout_of
@@ -58,7 +58,7 @@ def iterate(parts: Parts, which: Which = "finished") -> Iterator[dict[str, Any]]
         for row in block:
             values = dict(zip(names, row, strict=True))
             for name in raw:
-                values[name] = None if values[name] is None else orjson.loads(values[name])
+                values[name] = None if values[name] is None else msgspec.json.decode(values[name])
             yield values
 
 

@@ -20,7 +20,7 @@ from overnight.ports import Blobs
 from overnight.spec import Spec
 from overnight.types import Batch, FailureKind, Outcome, Reply, Segment, Span
 from overnight.wire.openai import custom_id, read_line
-from overnight.wire.openai.parts import body_of, logprobs_of
+from overnight.wire.openai.parts import body_of, logprobs_of, strict_json
 
 Which = Literal["finished", "partial", "failed"]
 """`finished`: every selected row, all of them answered. `partial`: those not answered yet as `pending`. `failed`: only
@@ -43,8 +43,8 @@ _key_rows = msgspec.json.Decoder(KeyRow)
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Where a job's table comes from. `selected` gives the ordinals of a segment that the table is about: those
-    planned, and the bad and empty records among the selected. `contributing` gives the batches with totals that hold rows of the
-    segment of an index. `source` None: only the key of a row is shown."""
+    planned, and the bad and empty records among the selected. `contributing` gives the batches with totals that hold
+    rows of the segment with that index. `source` None: of the source only the key is shown."""
 
     spec: Spec
     rules: AnswerRules
@@ -240,5 +240,4 @@ def _other(reply: Reply, raw: bytes) -> str | None:
 def _extras(spec: Spec, raw: bytes | None, batch: Batch) -> Row:
     if raw is None:
         return (None,) * len(spec.extra)
-    line = raw.rstrip(b"\r\n")
-    return tuple(line if name == "raw" else logprobs_of(line, batch.shard.endpoint) for name in spec.extra)
+    return tuple(strict_json(raw) if name == "raw" else logprobs_of(raw, batch.shard.endpoint) for name in spec.extra)

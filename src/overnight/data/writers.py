@@ -58,6 +58,8 @@ class TableWriter:
     def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Append rows, one value per column. Raises `LocalError` when the disk is full."""
         assert self._format is not None
+        if not rows:
+            return
         try:
             self._format.write(rows)
         except OSError as error:
@@ -87,9 +89,9 @@ class TableWriter:
     def __exit__(self, *exc: object) -> None:
         if self._published:
             return
-        # A full disk refuses what is left in buffers once more; it goes with the file.
-        if self._format is not None:
-            with suppress(OSError, ValueError):
+        # The formats let go of the file; what they and a full disk say to that no longer matters, for it goes.
+        with suppress(Exception):
+            if self._format is not None:
                 self._format.finish()
         with suppress(OSError):
             self._file.close()
@@ -200,22 +202,30 @@ def neutral(text: str) -> str:
 
 
 class _Csv:
-    """Comma, UTF-8, a header; None is an empty cell, nested values are JSON."""
+    """Comma, UTF-8, a header, LF; None is an empty cell, nested values are JSON."""
 
     def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
-        self._file = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        self._csv = csv.writer(self._file, lineterminator="\n")
-        self._csv.writerow([column.name for column in columns])
+        self._file = file
         self._cells = [_CELLS[column.content] for column in columns]
+        self._write([[column.name for column in columns]])
 
     def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        columns = zip(*rows, strict=True)
-        self._csv.writerows(
-            zip(*(cells(column) for cells, column in zip(self._cells, columns, strict=True)), strict=True)
-        )
+        columns = zip(self._cells, zip(*rows, strict=True), strict=True)
+        self._write(zip(*(cells(column) for cells, column in columns), strict=True))
 
     def finish(self) -> None:
-        self._file.detach()
+        """Nothing is left to write."""
+
+    def _write(self, rows: Iterable[Sequence[Any]]) -> None:
+        # The csv module quotes a lone CR only where it is part of the line end; so it is, until here.
+        lines = _Lines()
+        csv.writer(lines, lineterminator="\r\n").writerows(rows)
+        lines.append("")
+        self._file.write("\n".join([line[:-2] for line in lines]).encode())
+
+
+class _Lines(list[str]):
+    write = list.append
 
 
 def _own_cells(column: Iterable[Any]) -> Iterable[Any]:

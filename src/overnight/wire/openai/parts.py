@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct
+import json
+
+import orjson
+from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError
 from msgspec.json import Decoder
 
 from overnight.types import Endpoint
+from overnight.wire.jsonl import BOM
 
 
 class _Response(Struct):
-    body: Raw | None = None
+    body: Raw | UnsetType = UNSET
 
 
 class _Line(Struct):
@@ -17,7 +21,7 @@ class _Line(Struct):
 
 
 class _Part(Struct):
-    logprobs: Raw | None = None
+    logprobs: Raw | UnsetType = UNSET
 
 
 class _Chat(Struct):
@@ -38,10 +42,25 @@ _outputs = Decoder(_Output)
 _lists = Decoder(list[Raw])
 
 
+def strict_json(line: bytes) -> bytes:
+    """The line without its end where it is strict JSON; else what a lenient reader makes of it: NaN is null, bytes that
+    are no UTF-8 are replaced."""
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        text = line.removeprefix(BOM).decode("utf-8", "replace")
+        document = json.loads(text, parse_constant=lambda _: None)
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return line.strip()
+
+
 def body_of(line: bytes) -> bytes | None:
     """The response's body as the provider wrote it, or None where there is none."""
-    response = _lines.decode(line).response
-    return bytes(response.body) if response is not None and response.body is not None else None
+    try:
+        response = _lines.decode(strict_json(line)).response
+    except ValidationError:
+        return None
+    return _given(response.body) if response is not None else None
 
 
 def logprobs_of(line: bytes, endpoint: str) -> bytes | None:
@@ -50,13 +69,25 @@ def logprobs_of(line: bytes, endpoint: str) -> bytes | None:
     body = body_of(line)
     if body is None:
         return None
-    if endpoint == Endpoint.CHAT:
-        choices = _chats.decode(body).choices
-        given = choices[0].logprobs if choices else None
-        return bytes(given) if given is not None else None
-    if endpoint == Endpoint.RESPONSES:
-        items = _outputs.decode(body).output or ()
-        parts = [part.logprobs for item in items for part in item.content or () if part.logprobs is not None]
-        tokens = [bytes(token) for part in parts for token in _lists.decode(part)]
-        return b"[%s]" % b",".join(tokens) if tokens else None
+    try:
+        if endpoint == Endpoint.CHAT:
+            choices = _chats.decode(body).choices
+            return _given(choices[0].logprobs) if choices else None
+        if endpoint == Endpoint.RESPONSES:
+            return _of_output(_outputs.decode(body).output or [])
+    except ValidationError:
+        pass  # another shape than the endpoint's: an error, as a rule
     return None
+
+
+def _of_output(items: list[_Item]) -> bytes | None:
+    lists = [_given(part.logprobs) for item in items for part in item.content or ()]
+    tokens = [bytes(token) for given in lists if given is not None for token in _lists.decode(given)]
+    return b"[%s]" % b",".join(tokens) if tokens else None
+
+
+def _given(raw: Raw | UnsetType) -> bytes | None:
+    if isinstance(raw, UnsetType):
+        return None
+    value = bytes(raw)
+    return None if value == b"null" else value
