@@ -15,7 +15,7 @@ from typing import Any
 
 from overnight.engine.answers import Answer, answer_of, unreachable
 from overnight.engine.intake import Finished, Intake, Requests
-from overnight.errors import LocalError, ProviderError
+from overnight.errors import ProviderError
 from overnight.ports import Blobs, Clock, Journal, Upstream, UpstreamReply
 from overnight.types import Counts, Outcome, Tokens
 from overnight.wire import openai
@@ -201,18 +201,16 @@ class Executor:
     def _read_and_pump(self, intake: Intake) -> None:
         if not intake.reading:
             intake.reading = True
-            self._aside(self._read(intake))
+            self._aside(self._read(intake)).add_done_callback(partial(self._read_done, intake))
 
     async def _read(self, intake: Intake) -> None:
-        try:
-            while intake.wants_rows:
-                await asyncio.to_thread(intake.read)
-        except OSError as error:
-            intake.fail(LocalError(f"the requests of {intake.requests.id} cannot be read: {error}"))
-        except LocalError as error:
-            intake.fail(error)
-        finally:
-            intake.reading = False
+        while intake.wants_rows:
+            await asyncio.to_thread(intake.read)
+
+    def _read_done(self, intake: Intake, task: asyncio.Task[None]) -> None:
+        intake.reading = False
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            intake.fail(failure)
         self._pump()
         intake.look()
 
@@ -228,10 +226,11 @@ class Executor:
         for task in intake.tasks:
             task.cancel()
 
-    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+    def _aside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._side_tasks.add(task)
         task.add_done_callback(self._side_tasks.discard)
+        return task
 
     # -------------------------------------------------------------------------------------------- rows
 

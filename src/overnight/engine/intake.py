@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from overnight.errors import InvariantError
+from overnight.errors import InvariantError, LocalError
 from overnight.ports import Blobs, BlobWriter, Journal
 from overnight.types import Counts, Outcome, Tokens
 from overnight.wire import openai
@@ -139,9 +139,12 @@ class Intake:
         self._file = self._blobs.open(self.requests.blob)
 
     def read(self) -> None:
-        """Buffer some more rows. Blocks: call from a thread, one at a time."""
+        """Buffer some more rows. Blocks: call from a thread, one at a time. Raises `LocalError`."""
         assert self._file is not None
-        lines = self._file.readlines(READ_BYTES)
+        try:
+            lines = self._file.readlines(READ_BYTES)
+        except OSError as error:
+            raise LocalError(f"the requests of {self.requests.id} cannot be read: {error.strerror}") from error
         self._exhausted = not lines
         for ordinal, line in enumerate(lines, self._ordinal):
             if not _marked(self._answered, ordinal) and not line.isspace():
