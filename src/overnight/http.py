@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import random
 import secrets
 import ssl
@@ -284,7 +285,8 @@ def _reason(error: Exception, timeout: float) -> tuple[str, bool]:
         case aiohttp.ClientProxyConnectionError():
             return "the proxy cannot be reached", True
         case aiohttp.ClientConnectorError():
-            return f"cannot be reached ({(error.os_error.strerror or 'no connection').lower()})", True
+            number = error.os_error.errno
+            return f"cannot be reached ({os.strerror(number).lower() if number else 'no connection'})", True
         case aiohttp.ClientHttpProxyError():
             return f"the proxy answered HTTP {error.status}", True
         case aiohttp.ConnectionTimeoutError():
