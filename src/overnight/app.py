@@ -88,6 +88,8 @@ class Workspace:
     owner: str
     is_dead: Callable[[str], bool]
     release: Callable[[], None]
+    nap: float
+    """Longest sleep in seconds before a runner sees what other processes ask of its job."""
 
     async def close(self) -> None:
         """Close the store, let go of the owner's lock."""
@@ -130,6 +132,9 @@ OWN_SERVERS = frozenset({"local", "fake"})
 """Providers that are our own server, started as a child for the job."""
 
 
+NAP = 5.0
+
+
 def open_workspace(config: Config) -> Workspace:
     """The home that the settings name, made where it is missing. Raises `LocalError`."""
     from overnight.blobs.files import FileBlobs
@@ -152,7 +157,14 @@ def open_workspace(config: Config) -> Workspace:
         return other != owner and (not path.exists() or owner_is_dead(path) is True)
 
     return Workspace(
-        config, open_store(home / "overnight.db"), FileBlobs(home / "blobs"), SystemClock(), owner, is_dead, release
+        config,
+        open_store(home / "overnight.db"),
+        FileBlobs(home / "blobs"),
+        SystemClock(),
+        owner,
+        is_dead,
+        release,
+        NAP,
     )
 
 

@@ -227,7 +227,7 @@ class Running:
             async with self.provider(job) as provider:
                 work = await self.work(job, lease, provider)
                 await self.check_account(work, view.job)
-                return await Runner(work, on_look=on_look, stop=stop).run(once=once)
+                return await Runner(work, on_look=on_look, stop=stop, nap=home.nap).run(once=once)
         finally:
             await home.store.release(work.lease if work is not None else lease)
 

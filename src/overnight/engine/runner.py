@@ -16,8 +16,6 @@ from overnight.types import BatchState, Failure, FailureKind, Hold, JobId, JobVi
 
 PATIENCE = 900.0
 """Seconds of a provider that does not answer at all before a run gives up; the job goes on with the next run."""
-SLICE = 5.0
-"""Longest sleep in seconds, so that what another process asks (cancel, resume) is seen soon."""
 READY = 32
 """Planned batches that one look loads."""
 
@@ -59,16 +57,17 @@ class Runner:
         on_look: Callable[[JobView, Decision], None] | None = None,
         stop: Callable[[], bool] = lambda: False,
         patience: float = PATIENCE,
-        nap: float = SLICE,
+        nap: float = 5.0,
     ) -> None:
         self.work = work
         self._on_look = on_look
         self._stop = stop
         self._patience = patience
-        self._nap = nap
+        self._nap = min(nap, work.terms.lease / 4)
         self._trouble: Failure | None = None
         self._trouble_since = 0.0
         self._troubles = 0
+        self._renewed = work.clock.elapsed()
 
     async def run(self, *, once: bool = False) -> End:
         """Loop until the job is finished, held, stopped, or the provider stays silent too long. `once`: until only
@@ -138,6 +137,10 @@ class Runner:
         self.work.log("trouble", {"reason": failure.message, "status": failure.status})
 
     async def _keep_lease(self) -> None:
+        now = self.work.clock.elapsed()
+        if now - self._renewed < self.work.terms.lease / 4:
+            return
+        self._renewed = now
         self.work.lease = await self.work.store.renew(self.work.lease, self.work.terms.lease)
 
     async def _sleep(self, seconds: float) -> None:

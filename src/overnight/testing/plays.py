@@ -17,7 +17,7 @@ from overnight.app import Workspace
 from overnight.blobs.files import FileBlobs
 from overnight.config import Config, read_config
 from overnight.engine.runner import End, EndReason
-from overnight.errors import OvernightError
+from overnight.errors import LocalError, ProviderError, StoreError
 from overnight.ports import Provider
 from overnight.spec import Spec
 from overnight.stores import open_store
@@ -71,6 +71,7 @@ class Stage:
             owner=owner,
             is_dead=lambda other: other in self.dead,
             release=lambda: None,
+            nap=600.0,
             played=world.wrap("provider", DirectProvider(self.fake)),
         )
         try:
@@ -83,20 +84,18 @@ class Stage:
                     await client.export(preview.job.id, self.output)
                 return end
         finally:
-            if world.dead:
-                self.dead.add(owner)
+            self.dead.add(owner)
 
     async def live_on(self, worlds: Sequence[World] = ()) -> End:
-        """Process after process, the first ones in these worlds, until one ends well."""
+        """Process after process, the first ones in these worlds, until the job is finished or held."""
         for number in range(MOST_LIVES):
             world = worlds[number] if number < len(worlds) else World()
             try:
                 end = await self.live(world)
             except Crash:
                 continue
-            except OvernightError:
-                if not world.dead:
-                    raise
+            except (StoreError, LocalError, ProviderError):
+                self.clock.advance(30.0)  # the command ended with an error; somebody starts it again
                 continue
             if end.reason in {EndReason.FINISHED, EndReason.HELD}:
                 return end
@@ -154,7 +153,7 @@ def _spec(spec: Spec, source: Path) -> Spec:
 
 
 def _config(home: Path) -> Config:
-    return replace(read_config({"home": str(home)}, environ={}), log_file=Path("/dev/null"))
+    return replace(read_config({"home": str(home), "lease": 3600.0}, environ={}), log_file=Path("/dev/null"))
 
 
 def play(stage: Stage, worlds: Sequence[World] = ()) -> End:
