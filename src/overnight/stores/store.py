@@ -217,9 +217,8 @@ def _update_job(connection: Connection, job: Job) -> None:
 def _update_batch(connection: Connection, batch: Batch) -> None:
     if not _compare_and_set(connection, schema.batches, batch_row(batch)):
         raise Conflict(f"batch {batch.id} changed since it was read")
-    if batch.totals is not None:
-        connection.execute(delete(schema.tallies).where(schema.tallies.c.batch_id == batch.id))
-        _insert(connection, schema.tallies, tally_rows(batch))
+    connection.execute(delete(schema.tallies).where(schema.tallies.c.batch_id == batch.id))
+    _insert(connection, schema.tallies, tally_rows(batch))
 
 
 def _of(job_id: JobId) -> Select[*tuple[Any, ...]]:
