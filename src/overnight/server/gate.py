@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 
@@ -51,6 +52,11 @@ class Gate:
             await self._app(scope, receive, send_named)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            # The server is stopping and has waited long enough; let nobody hang.
+            if not started:
+                stopping = ApiError(503, "The server is stopping.", type="server_error")
+                await stopping.response()(scope, receive, send_named)
         except Exception as error:
             if started:
                 raise
