@@ -219,6 +219,12 @@ def test_usage_that_is_zero_or_less_than_the_rows_settles_nothing(blobs: FileBlo
     assert (home.totals.tokens, home.totals.cost, home.totals.unknown_rows) == (Tokens(100, 0, 10, 0), 200_000, 1)
 
 
+def test_a_usage_of_zero_does_not_make_lost_rows_free(blobs: FileBlobs) -> None:
+    home = bring_home(batch(1, [(0, 2)], usage=Tokens(), end=Outcome.CANCELED), blobs, [WHOLE], rates=RATES)
+    assert home.totals is not None
+    assert (home.totals.cost, home.totals.unknown_rows) == (0, 2)
+
+
 def test_without_a_price_what_ran_is_unknown_and_not_zero(blobs: FileBlobs) -> None:
     ran = bring_home(batch(1, [(0, 2)]), blobs, [WHOLE], [chat(0), refused(1, 400)])
     silent = bring_home(batch(2, [(0, 1)]), blobs, [WHOLE], [chat(0, used=None)])

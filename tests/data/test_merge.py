@@ -20,6 +20,7 @@ from overnight.data.merge import MergeSummary, Parts, find_row, iterate, merge
 from overnight.data.records import Cut, SourceChanged
 from overnight.data.schemas import answer_rules
 from overnight.data.sources import Source, open_source
+from overnight.data.table import Row, blocks, layout_of
 from overnight.errors import UsageError
 from overnight.spec import Answer, Spec
 from overnight.types import Batch, BatchId, BatchState, Outcome, Segment, Span, Tokens
@@ -385,6 +386,21 @@ def test_a_row_is_found_by_its_key(blobs: FileBlobs) -> None:
     for each in segments:
         write_rows(each, blobs)
     assert (find_row("key4", segments, blobs), find_row("key9", segments, blobs)) == (4, None)
+
+
+def test_large_answers_are_held_a_few_at_a_time(blobs: FileBlobs) -> None:
+    segments = one_segment(blobs, 40)
+    home = bring_home(batch(1, [(0, 40)]), blobs, segments, [chat(row, "x" * 500_000) for row in range(40)])
+    here = parts(blobs, segments, [home])
+
+    class Silent:
+        def succeeded(self, answer: Row) -> None: ...
+
+        def ended(self, status: str, kind: object, message: str) -> None: ...
+
+    made = blocks(here, layout_of(here, "finished"), "finished", segments[0], [home], Silent())
+    held = [len(block) for block in made]
+    assert (sum(held), max(held)) == (40, 9)
 
 
 # -------------------------------------------------------------------------------------------------- the join
