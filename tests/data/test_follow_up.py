@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,14 @@ def test_rows_of_several_shards_go_out_again_in_order(blobs: FileBlobs) -> None:
     assert (one.segment, one.generation, one.max_output, two.max_output) == (None, 4, 0 + 4 + 5, 26)
     assert one.tokens > 0
     assert one.tokens_ceiling > one.tokens
+
+
+def test_many_shards_are_read_with_few_open_files(blobs: FileBlobs) -> None:
+    shards = [shard_of(blobs, (n, n + 100), None) for n in range(40)]
+    before = len(list(Path("/dev/fd").iterdir()))
+    [made] = follow_up(blobs, [(n + 100 * (n % 2), 1, 1, shard) for n, shard in enumerate(shards)])
+    assert made.rows == 40
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def test_models_do_not_mix(blobs: FileBlobs) -> None:

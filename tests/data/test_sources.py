@@ -278,6 +278,14 @@ def test_segments_read_again_verify_and_go_on(tmp_path: Path, blobs: Any) -> Non
         assert 1 <= source.rows <= 20
 
 
+def test_lines_are_counted_on_behind_records_of_several_lines(tmp_path: Path, blobs: Any) -> None:
+    path = write(tmp_path / "a.csv", "a\n" + '"x\ny"\n' * 5)
+    with opened(path, blobs, SMALL) as source:
+        segments, found = consume(source)
+        assert [record.line for record in found] == [2, 4, 6, 8, 10]
+        assert consume(source, segments[0]) == (segments[1:], found[3:])
+
+
 def test_a_changed_source_is_told_with_its_rows(tmp_path: Path, blobs: Any) -> None:
     path = write(tmp_path / "a.csv", "a,b\n" + "".join(f"{n},x\n" for n in range(7)))
     with opened(path, blobs, SMALL) as source:

@@ -137,6 +137,11 @@ def test_nothing_grows_without_bound(text: str) -> None:
         tracemalloc.stop()
 
 
+def test_turns_are_counted_for_each_row_alone() -> None:
+    template = compile_template("{% for i in range(90000) %}{% endfor %}{{ n }}", ("n",), "prompt.user")
+    assert [template.render({"n": n}) for n in range(20)] == [str(n) for n in range(20)]
+
+
 def test_output_is_capped_on_the_fast_way_too() -> None:
     with pytest.raises(Unreadable, match="more than 8388608 characters"):
         render("{{ text }}{{ text }}", text="x" * (MOST // 2 + 1))
