@@ -14,6 +14,8 @@ import math
 import sys
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from msgspec import Raw, UnsetType, ValidationError, convert
@@ -279,8 +281,7 @@ def _judge_any(custom_id: str, response: Response[dict[str, Any]], text: bool) -
         known: Any = Decoder(shape).decode(encode(body))
         reply = judge(custom_id, Response(response.status_code, response.request_id, known), text)
     except ValidationError:
-        usage = _usage_of(body)
-        known = ChatBody(usage=usage)
+        known = ChatBody(usage=_usage_from(body.get("usage")))
         reply = _failed(custom_id, Response(response.status_code, response.request_id, known), FailureKind.INVALID, "")
     return Reply(
         custom_id,
@@ -309,25 +310,25 @@ _ANY: tuple[Decoder[Line[Any]], Judge] = (Decoder(Line[dict[str, Any]]), _judge_
 
 def _read_slowly(line: bytes, lines: Decoder[Line[Any]], judge: Judge, text: bool) -> Reply:
     document = _document(line)
-    response = document.get("response")
-    wrong = "?"
-    for usage in (True, False):  # a good answer with a strange usage is a good answer whose cost is unknown
-        if not usage and not _drop_usage(response):
-            break
-        try:
-            return _judged(lines.decode(_encoded(document)), judge, text)
-        except (ValueError, RecursionError) as error:
-            wrong = str(error) if isinstance(error, ValidationError) else "unreadable"
-    custom_id = document["custom_id"]
-    if isinstance(response, dict):
-        status = response.get("status_code")
-        if isinstance(status, int) and not 200 <= status < 300:
-            return _refused(custom_id, status, None, fields_from(response.get("body")))
-        body = response.get("body")
-        known = ChatBody(usage=_usage_of(body) if isinstance(body, dict) else None)
-        shape = Response(status if isinstance(status, int) else 0, None, known)
-        return _failed(custom_id, shape, FailureKind.INVALID, f"unexpected shape: {wrong[:200]}")
-    return Reply(custom_id, Outcome.ERRORED, FailureKind.TRANSIENT, "unexpected shape of an error", ran=False)
+    try:
+        return _judged(lines.decode(_encoded(document)), judge, text)
+    except (ValueError, RecursionError) as error:
+        wrong = str(error) if isinstance(error, ValidationError) else "unreadable"
+    custom_id, response = document["custom_id"], document.get("response")
+    if not isinstance(response, dict):
+        return Reply(custom_id, Outcome.ERRORED, FailureKind.TRANSIENT, "unexpected shape of an error")
+    status, body = response.get("status_code"), response.get("body")
+    status = status if isinstance(status, int) else None
+    if status is not None and not 200 <= status < 300:
+        return _refused(custom_id, status, None, fields_from(body))
+    usage = None
+    if isinstance(body, dict) and (given := body.pop("usage", None)) is not None:
+        usage = _usage_from(given)
+        with suppress(ValueError, RecursionError):
+            # A good answer with a strange usage is a good answer whose cost is unknown.
+            return replace(_judged(lines.decode(_encoded(document)), judge, text), tokens=_tokens(usage))
+    shape = Response(status or 0, None, ChatBody(usage=usage))
+    return _failed(custom_id, shape, FailureKind.INVALID, f"unexpected shape: {wrong[:200]}")
 
 
 def _document(line: bytes) -> dict[str, Any]:
@@ -344,13 +345,8 @@ def _encoded(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _drop_usage(response: Any) -> bool:
-    body = response.get("body") if isinstance(response, dict) else None
-    return isinstance(body, dict) and body.pop("usage", None) is not None
-
-
-def _usage_of(body: dict[str, Any]) -> Usage | None:
+def _usage_from(given: object) -> Usage | None:
     try:
-        return convert(body.get("usage"), Usage | None)
+        return convert(given, Usage | None)
     except ValidationError:
         return None
