@@ -165,6 +165,12 @@ def test_nothing_is_sent_before_the_plan_is_whole_and_approved() -> None:
         (Wait(0, 2, 40, owner_dead=True), 59, None),
         (Wait(0, 2, 40, owner_dead=True), 60, Settle(out(BatchState.SUBMITTING, file_id=FileId("f")), prove=True)),
         (Wait(0, 1, 20, owner_dead=True), 60, Settle(out(BatchState.SUBMITTING, file_id=FileId("f")), prove=False)),
+        (Wait(0, 5, 100, owner_dead=True, fenced=80), 119, None),
+        (
+            Wait(0, 5, 100, owner_dead=True, fenced=60),
+            120,
+            Settle(out(BatchState.SUBMITTING, file_id=FileId("f")), True),
+        ),
         (Wait(0, 8, 170, owner_dead=False), 179, None),
         (Wait(0, 8, 170, owner_dead=False), 180, Settle(out(BatchState.SUBMITTING, file_id=FileId("f")), prove=True)),
     ],

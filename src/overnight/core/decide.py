@@ -28,7 +28,8 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Find out what became of a submission. `prove`: enough has passed that finding nothing proves absence."""
+    """Find out what became of a submission. `prove`: enough has passed for the fence, or behind it for the proof that
+    there is nothing to find."""
 
     batch: Batch
     prove: bool
@@ -91,6 +92,7 @@ class Wait:
     last: float
     owner_dead: bool  # its sender is known to be gone: nothing can leave any more
     unsent: bool = False  # nothing can have been created: send again
+    fenced: float | None = None  # when the input file was deleted: whatever arrives later fails unpaid
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +210,7 @@ def _settle(
     if wait is None:
         draft.actions.append(Settle(batch, prove=False))
         return
-    needed = terms.visibility if wait.owner_dead else terms.visibility + terms.spec.policy.create_timeout
-    passed = elapsed - wait.since
-    # With no visibility delay configured, one look behind us and one more are the proof.
-    enough_looks = wait.looks >= (SETTLE_LOOKS - 1 if terms.visibility > 0 else 1)
-    if passed >= needed and enough_looks:
+    if _waited(wait, elapsed, terms):
         draft.actions.append(Settle(batch, prove=True))
         return
     next_look = wait.last + terms.settle_every
@@ -220,6 +218,17 @@ def _settle(
         draft.actions.append(Settle(batch, prove=False))
     else:
         draft.wakes.append(now + (next_look - elapsed))
+
+
+def _waited(wait: Wait, elapsed: float, terms: Terms) -> bool:
+    """Whether enough has passed for the next step of the proof: the fence, and after it once more the time in which
+    what was accepted before must become visible."""
+    if wait.fenced is not None:
+        return elapsed - wait.fenced >= terms.visibility
+    needed = terms.visibility if wait.owner_dead else terms.visibility + terms.spec.policy.create_timeout
+    # With no visibility delay configured, one look behind us and one more are the proof.
+    looks = SETTLE_LOOKS - 1 if terms.visibility > 0 else 1
+    return elapsed - wait.since >= needed and wait.looks >= looks
 
 
 def _unsent(batch: Batch, view: JobView, now: float, elapsed: float, wait: Wait | None, draft: _Draft) -> None:

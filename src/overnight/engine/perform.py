@@ -107,14 +107,14 @@ async def _failed(work: Work, batch: Batch, remote: RemoteBatch) -> None:
 
 
 async def cancel(work: Work, batch: Batch) -> None:
-    """Ask the provider to cancel. A batch that is over already shows so at the next look."""
+    """Ask the provider to cancel; where the batch is over already, take in how it ended."""
     assert batch.remote is not None
     remote = await work.provider.cancel(batch.remote.id)
-    now = work.clock.now()
-    after = evolve(batch, CancelRequested(now))
+    asked = await work.step(batch, CancelRequested(work.clock.now()))
     if remote is not None and remote.state in {RemoteState.IN_PROGRESS, RemoteState.CANCELING}:
-        after = evolve(after, Polled(remote, now))
-    await work.commit(Changes(batches=(after,), events=(work.event("cancel_requested", batch),)))
+        await work.commit(Changes(batches=(evolve(asked, Polled(remote, work.clock.now())),)))
+    else:
+        await poll(work, (asked,))
 
 
 async def clean(work: Work) -> None:

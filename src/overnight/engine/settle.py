@@ -20,8 +20,8 @@ FIND_SLACK = 3600.0
 
 
 async def settle(work: Work, batch: Batch, *, prove: bool) -> None:
-    """Look for the batch. Found: adopted. Not found and `prove`: fenced, looked for once more, then declared absent,
-    and its shard planned again. Else only the look is remembered."""
+    """Look for the batch. Found: adopted. Not found and `prove`: fenced; and the next time, when what arrived before
+    the fence has had time to show, declared absent and its shard planned again. Else the look is remembered."""
     if batch.file_id is None:
         await _absent(work, batch)
         return
@@ -29,9 +29,10 @@ async def settle(work: Work, batch: Batch, *, prove: bool) -> None:
     if not found and not prove:
         work.looked(batch)
         return
-    if not found and work.terms.spec.policy.fence:
+    if not found and work.terms.spec.policy.fence and not work.fenced(batch):
         await work.provider.delete_file(batch.file_id)
-        found = await find(work, batch)
+        work.looked(batch, fence=True)
+        return
     if found:
         await _adopt(work, batch, found)
     else:

@@ -85,7 +85,8 @@ async def _disown(work: Work, batch: Batch, remote: RemoteBatch) -> None:
 
 async def _not_sent(work: Work, batch: Batch, failure: Failure) -> None:
     """The provider has nothing of this batch."""
-    if failure.status is None and failure.kind is FailureKind.TRANSIENT:
+    if failure.kind is FailureKind.TRANSIENT:
+        # Nobody answered, or too busy to: the same submission goes on later, and no row pays for it.
         work.remember(batch, unsent=True)
         raise ProviderError(failure)
     await refuse(work, batch, failure, lambda final: SubmitRejected(failure, work.clock.now(), final))

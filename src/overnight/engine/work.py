@@ -108,12 +108,18 @@ class Work:
         else:
             self.waits[batch.id] = replace(known, looks=known.looks + 1, last=now)
 
-    def looked(self, batch: Batch) -> None:
-        """One more look at the provider's listing found nothing."""
+    def fenced(self, batch: Batch) -> bool:
+        """Whether this process has deleted the batch's input file."""
+        known = self.waits.get(batch.id)
+        return known is not None and known.fenced is not None
+
+    def looked(self, batch: Batch, *, fence: bool = False) -> None:
+        """One more look at the provider's listing found nothing; `fence`: the input file is deleted now."""
         now = self.clock.elapsed()
         dead = batch.sender == self.lease.owner or self.is_dead(batch.sender)
         known = self.waits.get(batch.id) or Wait(now, 0, now, owner_dead=dead)
-        self.waits[batch.id] = replace(known, looks=known.looks + 1, last=now)
+        fenced = now if fence else known.fenced
+        self.waits[batch.id] = replace(known, looks=known.looks + 1, last=now, fenced=fenced)
 
     def log_end(self, batch: Batch) -> None:
         """The one structured line that every end of a batch writes: counts, times, failure ratio, cost; no content."""
