@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from overnight.clock import SystemClock
 from overnight.ports import Upstream, UpstreamReply
 from overnight.server.app import create_app
 from overnight.server.keys import Keys
-from overnight.server.run import Server
+from overnight.server.run import Server, listen
 from overnight.stores.database import Database
 from overnight.stores.objects import SqlObjects
 from overnight.upstreams.fake import FakeUpstream
@@ -100,13 +99,11 @@ class Answer:
 class Running:
     """A server that listens."""
 
-    def __init__(
-        self, home: Path, upstream: Upstream, clock: MovableClock, keys: Keys, any_model: bool, port: int = 0
-    ) -> None:
+    def __init__(self, home: Path, upstream: Upstream, clock: MovableClock, keys: Keys, any_model: bool) -> None:
         self.clock = clock
         self.home = home
         self._arguments = (home, upstream, clock, keys, any_model)
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = listen("127.0.0.1", 0)
         self.port: int = self._listener.getsockname()[1]
         self._ready = threading.Event()
         self._error: BaseException | None = None

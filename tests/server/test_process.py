@@ -18,6 +18,7 @@ from typing import Any
 import openai
 import pytest
 
+from overnight.server.run import listen
 from tests.server.running import chat_line, create, ended, rows, until
 
 ROOT = Path(__file__).parents[2]
@@ -168,6 +169,14 @@ def test_an_endless_upload_is_ended_quietly(tmp_path: Path) -> None:
     assert code == 0
     assert "Traceback" not in told
     assert list(unfinished.iterdir()) == []
+
+
+def test_answers_on_a_kept_connection_are_sent_at_once() -> None:
+    """An accepted socket must be one on which asyncio turns Nagle's delay off: it looks at the protocol."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
 
 
 def test_without_keys_it_listens_on_loopback_only(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ MOST_FIELD = 64 * 1024  # bytes of all fields together
 
 @dataclass(slots=True)
 class Form:
-    """An upload that came in whole. The file is written, not yet committed; `digest` is made of all that was sent."""
+    """An upload that came in whole. The file is written, not yet committed; `digest` is made of all that was sent, of
+    the file's bytes only where the request has an `Idempotency-Key` to compare them by."""
 
     writer: BlobWriter
     fields: dict[str, str]
@@ -94,6 +95,7 @@ async def read_form(request: Request, limit: int, create: Callable[[], BlobWrite
     parser = _parser(request, parts)
     writer = stack.enter_context(await asyncio.to_thread(create))
     digest = hashlib.sha256()
+    update = digest.update if "idempotency-key" in request.headers else None
     buffered = 0
     stream = request.stream()
     async for chunk in stream:
@@ -103,12 +105,12 @@ async def read_form(request: Request, limit: int, create: Callable[[], BlobWrite
             raise ApiError(400, "The multipart form cannot be read.") from None
         buffered += len(chunk)
         if buffered >= WRITE_BYTES:
-            await _flush(parts, writer, digest.update)
+            await _flush(parts, writer, update)
             buffered = 0
         if parts.file_size > limit:
             await discard(stream, 4 * limit)
             raise ApiError(413, f"File is too large. The limit is {limit:,} bytes.", param="file")
-    await _flush(parts, writer, digest.update)
+    await _flush(parts, writer, update)
     if not parts.complete:
         raise ApiError(400, "The multipart form ends before its end.")
     if parts.filename is None:
@@ -119,7 +121,7 @@ async def read_form(request: Request, limit: int, create: Callable[[], BlobWrite
     return Form(writer, parts.fields, parts.filename, writer.tell(), digest.hexdigest())
 
 
-async def _flush(parts: _Parts, writer: BlobWriter, update: Callable[[bytes], None]) -> None:
+async def _flush(parts: _Parts, writer: BlobWriter, update: Callable[[bytes], None] | None) -> None:
     if not parts.pending:
         return
     data = b"".join(parts.pending)
@@ -127,8 +129,9 @@ async def _flush(parts: _Parts, writer: BlobWriter, update: Callable[[bytes], No
     await asyncio.to_thread(_write, writer, update, data)
 
 
-def _write(writer: BlobWriter, update: Callable[[bytes], None], data: bytes) -> None:
-    update(data)
+def _write(writer: BlobWriter, update: Callable[[bytes], None] | None, data: bytes) -> None:
+    if update is not None:
+        update(data)
     writer.write(data)
 
 

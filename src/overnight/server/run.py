@@ -47,7 +47,7 @@ def serve(settings: ServeSettings, open_parts: Callable[[], ServerParts]) -> int
             f"without keys everybody who reaches {settings.host} could use this server: "
             "give --keys FILE, or listen on 127.0.0.1"
         )
-    with _listen(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port) as listener:
         return asyncio.run(_serve(settings, keys, listener, open_parts()))
 
 
@@ -128,13 +128,21 @@ def _await_parent(loop: asyncio.AbstractEventLoop, server: Server) -> None:
         loop.call_soon_threadsafe(server.stop)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0: any free one. Raises `UsageError` where the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio turns Nagle's delay off only where it can read it there: without, a client
+    # that keeps its connection waits 40 ms for every answer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise UsageError(f"cannot listen on {host} port {port}: {reason}: choose another --port or --host") from None
+    return listener
 
 
 def _say_ready(listener: socket.socket, home_id: str) -> None:
