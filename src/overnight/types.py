@@ -153,7 +153,7 @@ class Segment:
     offset: int  # byte offset of the first record in the (decompressed) file; row-group number for Parquet
     line: int  # 1-based physical line of the first record; first row in the file for Parquet
     length: int  # source bytes of the segment (decompressed)
-    sha256: str  # of those bytes; for Parquet of the decoded values
+    sha256: str  # of those bytes, for CSV with the header before them; for Parquet see `data.sources_parquet`
     rows_blob: str  # one JSON array per record: [key, problem_kind|null, problem_message|null]
     bad: int  # records that cannot be read or rendered
     empty: int  # records skipped because their prompt columns are empty
