@@ -33,11 +33,11 @@ class LocalUpstream:
     name = "local"
     concurrency = SLOTS * PER_SLOT
 
-    def __init__(self, cache: Path, gguf: Path | None = None) -> None:
-        """`cache`: where model files are kept, made where it is missing. `gguf`: a chat model of the user's instead of
+    def __init__(self, folder: Path, gguf: Path | None = None) -> None:
+        """`folder`: where model files are kept, made where it is missing. `gguf`: a chat model of the user's instead of
         SmolLM2, served under the file's name. Raises `UsageError` where that is no GGUF file."""
         chat = model_files.CHAT if gguf is None else model_files.own(gguf)
-        self._children = [Child(chat, cache, SLOTS), Child(model_files.EMBEDDINGS, cache, SLOTS)]
+        self._children = [Child(chat, folder, SLOTS), Child(model_files.EMBEDDINGS, folder, SLOTS)]
 
     async def start(self) -> None:
         """Fetch the chat model where this machine has it not, and start it. Raises `UsageError` and `LocalError`."""
@@ -52,8 +52,9 @@ class LocalUpstream:
             await child.stop()
 
     async def models(self) -> Sequence[str]:
-        """Public names."""
-        return tuple(child.model.name for child in self._children)
+        """The names that stand in answers, then the shorter ones that are understood as well."""
+        models = [child.model for child in self._children]
+        return (*(model.name for model in models), *(alias for model in models for alias in model.aliases))
 
     async def answer(self, endpoint: str, body: bytes) -> UpstreamReply:
         """The reply to one request, errors in OpenAI's envelope. Raises `ProviderError` where the child died over it;

@@ -30,7 +30,7 @@ class Order(msgspec.Struct, frozen=True):
 
     key: str
     model: str  # name of an embedded model, or path of a GGUF file
-    cache: str
+    folder: str  # where model files are kept
     slots: int
     context: int  # tokens per slot
     threads: int
@@ -71,7 +71,7 @@ def _serve(order: Order) -> Any:
 
     model = model_files.EMBEDDED.get(order.model) or model_files.own(Path(order.model))
     params = xllamacpp.CommonParams()
-    params.model.path = str(model_files.file_of(model, Path(order.cache)))
+    params.model.path = str(model_files.file_of(model, Path(order.folder)))
     params.verbosity = WARNINGS
     params.hostnames = ["127.0.0.1"]
     params.port = 0

