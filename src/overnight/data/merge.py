@@ -87,12 +87,11 @@ class _Tally:
     reasons: dict[str, tuple[int, str]] = field(default_factory=dict)
     labels: Counter[str] = field(default_factory=Counter)
     batches: dict[BatchId, Totals] = field(default_factory=dict)
-    good: int = 0
 
-    def succeeded(self, answer: Row) -> None:
-        self.good += 1
+    def succeeded(self, answers: Sequence[Row]) -> None:
+        self.outcomes[Outcome.SUCCEEDED.value] += len(answers)
         if self.labeled:
-            self.labels[answer[0]] += 1
+            self.labels.update(answer[0] for answer in answers)
 
     def ended(self, status: str, kind: FailureKind | None, message: str) -> None:
         self.outcomes[status] += 1
@@ -102,12 +101,11 @@ class _Tally:
 
     def summary(self) -> MergeSummary:
         """All of it; the money of a batch once, however many segments it has rows of."""
-        outcomes = Counter({Outcome.SUCCEEDED.value: self.good}) + self.outcomes
         totals = list(self.batches.values())
         known = [one.cost for one in totals if one.cost is not None]
         return MergeSummary(
-            rows=outcomes.total(),
-            outcomes=dict(outcomes),
+            rows=self.outcomes.total(),
+            outcomes=dict(+self.outcomes),
             reasons=self.reasons,
             labels=dict(self.labels),
             tokens=sum((one.tokens for one in totals), Tokens()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -11,7 +11,6 @@ import msgspec
 from overnight.data.columns import Layout, answers_layout, failed_layout
 from overnight.data.joined import Joined, Spent
 from overnight.data.ledger import Line
-from overnight.data.records import Record
 from overnight.data.schemas import AnswerRules
 from overnight.data.sources import Source
 from overnight.data.spans import ordinals
@@ -59,8 +58,8 @@ class Parts:
 class Watcher(Protocol):
     """Hears of every row while the table is made."""
 
-    def succeeded(self, answer: Row) -> None:
-        """A row with the values of its answer columns."""
+    def succeeded(self, answers: Sequence[Row]) -> None:
+        """Some rows more, by the values of their answer columns."""
 
     def ended(self, status: str, kind: FailureKind | None, message: str) -> None:
         """A row without success: its status, and why."""
@@ -106,41 +105,56 @@ class _Making:
     keys: Sequence[KeyRow]
     read: Callable[[Reply, bytes], Row] = field(init=False)
     blank: Row = field(init=False)
+    extra: Sequence[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.read = _answer_reader(self.parts, self.layout)
         self.blank = (None,) * self.layout.answers
+        self.extra = () if self.which == "failed" else self.parts.spec.extra
 
-    def picked(self, selected: Sequence[Span]) -> Iterator[tuple[list[int], list[Row]]]:
+    def picked(self, selected: Sequence[Span]) -> Iterator[tuple[Sequence[int], Sequence[Row]]]:
         """Places of the table's rows and the values of their source columns, cut into blocks."""
-        segment, best = self.joined.segment, self.joined.best
-        width = segment.length // max(segment.rows, 1) if self.layout.source else 0
-        places: list[int] = []
+        first, names = self.joined.segment.first_ordinal, self.layout.source
+        places: Iterable[int] = (ordinal - first for ordinal in ordinals(selected))
+        if self.which == "failed":
+            places = filter(self._failed, places)
+        if self.parts.source is None or not names:
+            for block in self._cut(places, 0):
+                yield block, [()] * len(block)
+            return
         own: list[Row] = []
+        for block in self._cut(self._with_columns(iter(places), self.parts.source, own), self._width()):
+            yield block, list(own)
+            own.clear()
+
+    def _cut(self, places: Iterable[int], width: int) -> Iterator[list[int]]:
+        """Runs of places that together hold so many rows or bytes; `width` bytes of source a row."""
+        best = self.joined.best
+        block: list[int] = []
         size = 0
-        for at, values in self._with_columns(selected):
-            places.append(at)
-            own.append(values)
+        for at in places:
+            block.append(at)
             line = best[at]
             size += width if line is None else width + line.length
-            if size >= BLOCK_BYTES or len(places) >= BLOCK_ROWS:
-                yield places, own
-                places, own, size = [], [], 0
-        if places:
-            yield places, own
+            if size >= BLOCK_BYTES or len(block) >= BLOCK_ROWS:
+                yield block
+                block, size = [], 0
+        if block:
+            yield block
 
-    def _with_columns(self, selected: Sequence[Span]) -> Iterator[tuple[int, Row]]:
+    def _width(self) -> int:
+        segment = self.joined.segment
+        return segment.length // max(segment.rows, 1)
+
+    def _with_columns(self, places: Iterator[int], source: Source, own: list[Row]) -> Iterator[int]:
+        """The places, while `own` gets their values."""
         first, names = self.joined.segment.first_ordinal, self.layout.source
-        places = (ordinal - first for ordinal in ordinals(selected))
-        if self.which == "failed":
-            places = (at for at in places if self._failed(at))
-        if self.parts.source is None or not names:
-            yield from ((at, ()) for at in places)
-            return
         wanted = next(places, None)
-        for record in self.parts.source.read(self.joined.segment, frozenset(names)):
+        for record in source.read(self.joined.segment, frozenset(names)):
             if record.ordinal - first == wanted:
-                yield wanted, _values(record, names)
+                values = record.values
+                own.append((None,) * len(names) if values is None else tuple(map(values.get, names)))
+                yield wanted
                 wanted = next(places, None)
             # Read on to the end, for only there it is known that the segment is still the same.
 
@@ -150,37 +164,46 @@ class _Making:
 
     def rows(self, places: Sequence[int], own: Sequence[Row]) -> list[Row]:
         """Finished rows of these places."""
-        best, keys, first = self.joined.best, self.keys, self.joined.segment.first_ordinal
+        joined, read = self.joined, self.read
+        best, batches, keys, first = joined.best, joined.batch, self.keys, joined.segment.first_ordinal
         keyed = self.parts.spec.key is not None
+        endpoints = [batch.shard.endpoint for batch in joined.batches]
         made: list[Row] = []
-        for at, values, raw in zip(places, own, self.joined.raws(places), strict=True):
+        answers: list[Row] = []
+        for at, values, raw in zip(places, own, joined.raws(places), strict=True):
             line = best[at]
-            rest = self._unanswered(at) if line is None else self._answered(at, line, raw)
-            made.append((keys[at][0] if keyed else first + at + 1, *values, *rest))
+            key = keys[at][0] if keyed else first + at + 1
+            if line is None:
+                made.append((key, *values, *self._unanswered(at)))
+            elif line.kind is None and raw is not None:
+                reply = read_line(raw, endpoints[batches[at]])
+                answer = read(reply, raw)
+                answers.append(answer)
+                made.append((key, *values, "succeeded", *answer, None, None, *self._report(at, line, reply, raw)))
+            else:
+                made.append((key, *values, *self._failure(at, line, raw)))
+        self.watcher.succeeded(answers)
         return made
 
-    def _answered(self, at: int, line: Line, raw: bytes | None) -> Row:
-        joined = self.joined
-        batch = joined.batches[joined.batch[at]]
-        answer, kind, message = self.blank, None, line.message
+    def _failure(self, at: int, line: Line, raw: bytes | None) -> Row:
+        """From the status on: what there is of a row without success."""
+        shard = self.joined.batches[self.joined.batch[at]].shard
         if raw is None:
-            reply = Reply(custom_id(self.parts.tag, line.ordinal, batch.shard.generation), line.outcome)
+            reply = Reply(custom_id(self.parts.tag, line.ordinal, shard.generation), line.outcome)
         else:
-            reply = read_line(raw, batch.shard.endpoint, text=line.kind is None)
-        if line.kind is None and raw is not None:
-            status = "succeeded"
-            answer = self.read(reply, raw)
-            self.watcher.succeeded(answer)
-        else:
-            status, kind = line.outcome.value, line.kind
-            self.watcher.ended(status, kind, message or "")
+            reply = read_line(raw, shard.endpoint, text=False)
+        status, kind = line.outcome.value, line.kind
+        self.watcher.ended(status, kind, line.message or "")
+        told = (None if kind is None else kind.value, line.message)
+        return (status, *self.blank, *told, *self._report(at, line, reply, raw))
+
+    def _report(self, at: int, line: Line, reply: Reply, raw: bytes | None) -> Row:
+        """From `finish_reason` on: how it went, and the money of all attempts."""
+        joined, extra = self.joined, self.extra
+        batch = joined.batches[joined.batch[at]]
         spent: Spent | Line = line if at not in joined.beside else joined.beside[at].and_also(line)
         used, cost = spent.tokens, spent.cost
         return (
-            status,
-            *answer,
-            None if kind is None else kind.value,
-            message,
             reply.finish_reason,
             reply.model,
             reply.custom_id,
@@ -189,7 +212,7 @@ class _Making:
             joined.attempts[at],
             *(_UNKNOWN if used is None else (used.input, used.cached, used.output, used.reasoning)),
             None if cost is None else cost / 1e12,
-            *(_extras(self.parts.spec, raw, batch) if self.parts.spec.extra and self.which != "failed" else ()),
+            *(_extras(extra, raw, batch) if extra else ()),
         )
 
     def _unanswered(self, at: int) -> Row:
@@ -203,13 +226,8 @@ class _Making:
             status, money = Outcome.SKIPPED.value, _NOTHING
         self.watcher.ended(status, kind, message or "")
         told = (None if kind is None else kind.value, message)
-        extras = (None,) * len(self.parts.spec.extra)
+        extras = (None,) * len(self.extra)
         return (status, *self.blank, *told, None, None, None, None, None, self.joined.attempts[at], *money, *extras)
-
-
-def _values(record: Record, names: Sequence[str]) -> Row:
-    values = record.values
-    return (None,) * len(names) if values is None else tuple(map(values.get, names))
 
 
 def _answer_reader(parts: Parts, layout: Layout) -> Callable[[Reply, bytes], Row]:
@@ -237,7 +255,7 @@ def _other(reply: Reply, raw: bytes) -> str | None:
     return None if given is None else given.decode()
 
 
-def _extras(spec: Spec, raw: bytes | None, batch: Batch) -> Row:
+def _extras(names: Sequence[str], raw: bytes | None, batch: Batch) -> Row:
     if raw is None:
-        return (None,) * len(spec.extra)
-    return tuple(strict_json(raw) if name == "raw" else logprobs_of(raw, batch.shard.endpoint) for name in spec.extra)
+        return (None,) * len(names)
+    return tuple(strict_json(raw) if name == "raw" else logprobs_of(raw, batch.shard.endpoint) for name in names)
