@@ -117,7 +117,7 @@ def test_a_child_that_died_is_started_again() -> None:
             long = asyncio.create_task(ask(upstream, CHAT, **say("Tell a long story.", max_tokens=1500)))
             assert (await ask(upstream, CHAT, **say("Say hello", max_tokens=2)))[
                 0
-            ] == 200  # the long one runs beside it
+            ] == 200
             os.kill(child, signal.SIGKILL)
             with pytest.raises(ProviderError):
                 await long
