@@ -23,7 +23,7 @@ from overnight.errors import LocalError, UsageError
 
 APP: Final = "overnight"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-PROVIDERS: Final[Mapping[str, str | None]] = {"openai": "OPENAI", "local": None}
+PROVIDERS: Final[Mapping[str, str | None]] = {"openai": "OPENAI", "local": None, "fake": None}
 """Known providers, with the prefix of their SDK's variables (None: no key)."""
 
 
@@ -159,7 +159,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "Seconds after which a silent owner of a job is replaced, for every job.", _seconds(1), lambda: None
     ),
     "log_level": Setting(f"How much is logged: {', '.join(LOG_LEVELS)}.", _log_level, lambda: "info"),
-    "log_file": Setting("Where the log goes; unset: standard error.", _path, lambda: None),
+    "log_file": Setting("Where the log goes; unset: overnight.log in the home.", _path, lambda: None),
     "proxy": Setting("HTTP proxy for providers, never for this machine.", _proxy, lambda: None),
 }
 """The table of settings: their names are the file's fields, the flags' and, as OVERNIGHT_NAME, the variables'."""

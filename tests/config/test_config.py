@@ -148,9 +148,9 @@ def test_model_names():
         ("openai/", "model `openai/`: write provider/model, e.g. openai/gpt-5.4-mini or local/smollm2"),
         (
             "OpenAi/x",
-            "model `OpenAi/x`: unknown provider `OpenAi`; did you mean `openai/x`? known: local, openai",
+            "model `OpenAi/x`: unknown provider `OpenAi`; did you mean `openai/x`? known: fake, local, openai",
         ),
-        ("zzz/x", "model `zzz/x`: unknown provider `zzz`; known: local, openai"),
+        ("zzz/x", "model `zzz/x`: unknown provider `zzz`; known: fake, local, openai"),
     ],
 )
 def test_bad_model_names(model, message):

@@ -10,18 +10,18 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from overnight.api.reading import Reading, RowHistory, Status
-from overnight.api.running import Look, Running, Stop, new_id
+from overnight.api.running import WATCH, JobBusy, Look, Running, Stop, new_id
 from overnight.app import Workspace, open_workspace
 from overnight.config import Config, read_config
 from overnight.core.identity import run_tag
 from overnight.data.merge import MergeSummary
-from overnight.data.planning import Planning, Summary
+from overnight.data.planning import Planning, Summary, verify_segments
 from overnight.data.schemas import answer_rules
 from overnight.data.spool import spool_rows
 from overnight.data.table import Which
 from overnight.engine import operate, prepare
 from overnight.engine.operate import Chosen
-from overnight.engine.prepare import Preview
+from overnight.engine.prepare import Plan, Preview, Target
 from overnight.engine.runner import End
 from overnight.engine.work import Work, in_thread
 from overnight.errors import UsageError
@@ -78,31 +78,54 @@ class Client:
         max_cost: PicoUSD | None = None,
         on_progress: Callable[[Summary], None] | None = None,
     ) -> Preview:
-        """Read, check and write all that the selection asks for, send nothing, and say what would be sent. A job whose
-        rows are planned and approved is left as it is. Raises `UsageError` for whatever is wrong with spec, source,
-        template, schema or keys."""
+        """Read, check and write all that the selection asks for, send nothing, and say what would be sent: `approve` or
+        `discard` comes next. A job whose rows are approved is left as it is. Raises `UsageError` for whatever is wrong
+        with spec, source, template, schema or keys, or where the source changed since the job was planned."""
         home, running = self._home, self._running
         spec = spec_from(msgspec.to_builtins(spec), "spec")
         rules, target, price = answer_rules(spec), running.target(spec), running.prices(spec)
         output = None if spec.output is None else str(Path(spec.output).absolute())
-        summary = Summary()
         with await in_thread(running.source, spec) as source:
-            job = await prepare.find_or_create(home.store, home.clock, spec, rules, source, new=new, output=output)
+            job, made = await prepare.find_or_create(
+                home.store, home.clock, spec, rules, source, new=new, output=output
+            )
             requests, limit = prepare.requests_of(spec, target, rules, source.columns, run_tag(job.identity))
-            if job.planned != job.approved or not prepare.covers(job.planned, selection):
-                task = Planning(spec, job.id, source, requests, home.blobs, target.limits, selection, new_id)
-                async with running.owned(job) as lease:
-                    job, summary = await prepare.plan(
-                        home.store, home.blobs, home.clock, lease, job, task, target, on_progress
-                    )
-        job = await self._ask(job, spec, output, max_requests, max_cost)
+            task = Planning(spec, job.id, source, requests, home.blobs, target.limits, selection, new_id)
+            try:
+                plan, summary = await self._plan(job, task, target, on_progress)
+                job = await self._ask(job, spec, output, max_requests, max_cost)
+            except BaseException:
+                if made:
+                    await self._forget(job)
+                raise
         money = prepare.money_of(summary, price)
-        return Preview(job, spec, target, summary, limit, rules.notes, money, selection)
+        return Preview(job, spec, target, summary, limit, rules.notes, money, selection, plan, made)
+
+    async def _plan(
+        self, job: Job, task: Planning, target: Target, on_progress: Callable[[Summary], None] | None
+    ) -> tuple[Plan | None, Summary]:
+        home = self._home
+        while not prepare.is_planned(job, task.selection):
+            try:
+                async with self._running.owned(job):
+                    job = await self.job(job.id)
+                    if not prepare.is_planned(job, task.selection):
+                        return await prepare.plan(home.store, home.blobs, home.clock, job, task, target, on_progress)
+            except JobBusy:
+                if job.planned is not None:
+                    raise
+                await home.clock.sleep(WATCH)  # another process is planning it
+                job = await self.job(job.id)
+        segments = await home.store.segments(job.id)
+        await in_thread(verify_segments, task.source, segments, whole=job.planned == WHOLE)
+        return None, Summary()
 
     async def _ask(
         self, job: Job, spec: Spec, output: str | None, max_requests: int | None, max_cost: PicoUSD | None
     ) -> Job:
-        """What may change without making another job: policy, output, limits, names."""
+        """What may change without making another job: policy, output, limits, names. A new limit takes the place of the
+        one that the job is held for."""
+        raised = max_requests is not None or max_cost is not None
 
         def change(old: Job) -> Job:
             return replace(
@@ -114,6 +137,7 @@ class Client:
                 output=output or old.output,
                 max_requests=max_requests if max_requests is not None else old.max_requests,
                 max_cost=max_cost if max_cost is not None else old.max_cost,
+                hold=None if raised and old.hold is not None and old.hold.kind == "limit" else old.hold,
             )
 
         return await self._home.store.ask(job.id, Event(job.id, self._home.clock.now(), "asked"), change)
@@ -125,9 +149,31 @@ class Client:
         return unexpected or prepare.over_limits(preview, totals.sent, totals.cost)
 
     async def approve(self, preview: Preview) -> Job:
-        """Let the planned rows be sent by whoever runs the job."""
-        told = Event(preview.job.id, self._home.clock.now(), "approved")
-        return await self._home.store.ask(preview.job.id, told, lambda job: replace(job, approved=job.planned))
+        """Let the planned rows be sent by whoever runs the job. Raises `UsageError` where another process planned the
+        job otherwise in the meantime."""
+        home, job = self._home, await self.job(preview.job.id)
+        if preview.plan is None:
+            return job
+        if prepare.is_planned(job, preview.asked):  # another process was faster
+            await in_thread(prepare.remove_files, home.blobs, preview.plan)
+            return job
+        async with self._running.owned(job) as lease:
+            return await prepare.approve(home.store, home.clock, lease, await self.job(job.id), preview.plan)
+
+    async def discard(self, preview: Preview) -> None:
+        """Drop a plan that is not wanted: everything is as it was before `prepare`."""
+        if preview.plan is not None:
+            await in_thread(prepare.remove_files, self._home.blobs, preview.plan)
+        if preview.made:
+            await self._forget(preview.job)
+
+    async def _forget(self, job: Job) -> None:
+        """Remove a job that was made just now, unless somebody else has planned it."""
+        async with self._running.owned(job) as lease:
+            current = await self._home.store.job(job.id)
+            if current is not None and current.planned is None:
+                await self._home.store.delete_job(lease, job.id)
+                await in_thread(self._reading.remove_files, job)
 
     # ------------------------------------------------------------------------------------------- running
 

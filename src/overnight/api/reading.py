@@ -137,9 +137,10 @@ class Reading:
         if sent and state_digest(view.totals) not in view.job.exported.values():
             raise UsageError(f"job {job.id} has answers that are in no file: overnight results {job.id} -o FILE first")
         await self.home.store.delete_job(lease, job.id)
-        return await in_thread(self._remove_files, job)
+        return await in_thread(self.remove_files, job)
 
-    def _remove_files(self, job: Job) -> int:
+    def remove_files(self, job: Job) -> int:
+        """Everything that is kept for the job; returns bytes freed."""
         freed = 0
         for name in list(self.home.blobs.list(f"jobs/{job.id}/")):
             freed += self.home.blobs.size(name) or 0

@@ -38,11 +38,15 @@ VISIBILITY = 60.0
 """The same delay elsewhere (contracts: 15.1, step 4)."""
 FOLLOW_UP_ROWS = 5_000
 """A follow-up of so many rows is full, where the spec does not say."""
-WATCH = 1.0
-"""Seconds between looks at a job that another process runs."""
 
 Look = Callable[[JobView, Decision], None]
 Stop = Callable[[], bool]
+
+
+class JobBusy(UsageError):
+    """Another process owns the job."""
+
+    code = "busy"
 
 
 def spec_of(job: Job) -> Spec:
@@ -123,10 +127,10 @@ class Running:
 
     @asynccontextmanager
     async def owned(self, job: Job) -> AsyncIterator[Lease]:
-        """The job's lease for a piece of work, kept alive. Raises `UsageError` where another process runs the job."""
+        """The job's lease for a piece of work, kept alive. Raises `JobBusy` where another process runs the job."""
         lease = await self.take(job)
         if lease is None:
-            raise UsageError(f"job {job.id} is being run by another process: stop that one, or wait for it")
+            raise JobBusy(f"job {job.id} is being run by another process: stop that one, or wait for it")
         heart = asyncio.create_task(self._beat(lease, self.lease_seconds(spec_of(job))))
         try:
             yield lease
@@ -213,7 +217,7 @@ class Running:
                 return End(EndReason.FINISHED, view)
             if once or stop():
                 return End(EndReason.STOPPED, view)
-            await home.clock.sleep(WATCH)
+            await home.clock.sleep(home.nap / 5)
 
     async def _advance(self, job: Job, lease: Lease, on_look: Look | None, stop: Stop, once: bool) -> End:
         home = self.home

@@ -55,6 +55,7 @@ async def _run(
         preview = await client.prepare(spec, selection, new=new, max_requests=max_requests, max_cost=max_cost)
         refused = await client.refusal(preview)
         if refused is not None:
+            await client.discard(preview)
             raise HoldError(refused.message)
         job = await client.approve(preview)
         _raise_for(await client.run(job.id))

@@ -14,7 +14,7 @@ from overnight.data import spans
 from overnight.data.batch_size import batch_plan
 from overnight.data.keys import Keys, key_hash, write_hashes
 from overnight.data.raw_requests import RawRequests, parse_raw
-from overnight.data.records import DEFAULT_CUT, Cut, Record, Run, Unreadable
+from overnight.data.records import DEFAULT_CUT, Cut, Record, Run, SourceChanged, Unreadable
 from overnight.data.requests import PromptRequests, Requests, RequestShape
 from overnight.data.row_list import RowListWriter, problems, row_list_name
 from overnight.data.selection import expected, selected
@@ -98,6 +98,19 @@ def plan_segments(task: Planning, summary: Summary) -> Iterator[SegmentPlan]:
     missing, empty or repeated, for a source without rows; `SourceChanged` where a known segment is not the same any
     more. Nothing may be sent before the iterator has ended: keys repeated in another segment come out at the end."""
     yield from _Planner(task, summary).run()
+
+
+def verify_segments(source: Source, segments: Sequence[Segment], *, whole: bool) -> None:
+    """Raises `SourceChanged` where the source is not what these segments were made of; `whole`: or where it goes on
+    behind the last of them."""
+    for segment in segments:
+        source.verify(segment)
+    if whole and segments:
+        for run in source.segments(segments[-1], frozenset()):
+            raise SourceChanged(
+                f"{source.place(run.file, run.line)}: the source has grown since this job was planned: "
+                "start over as a new job with --new"
+            )
 
 
 class _Planner:

@@ -17,7 +17,7 @@ from overnight.data.requests import Requests, RequestShape
 from overnight.data.schemas import AnswerRules
 from overnight.data.sources import Source
 from overnight.engine.work import in_thread, planned_batch
-from overnight.errors import LocalError
+from overnight.errors import Conflict, LocalError, UsageError
 from overnight.ports import Blobs, Changes, Clock, Event, Lease, Limits, Store
 from overnight.prices import Prices
 from overnight.spec import Spec
@@ -54,8 +54,18 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What planning made: its files are written, its records are stored when it is approved. `before` is what was
+    planned then."""
+
+    before: Selection | None
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
-    """What will happen if the plan is approved."""
+    """What will happen if the plan is approved. `plan` None: everything that is asked for was approved before. `made`:
+    the job is known only since this was asked."""
 
     job: Job
     spec: Spec
@@ -65,11 +75,13 @@ class Preview:
     notes: tuple[str, ...]
     money: Money
     asked: Selection
+    plan: Plan | None
+    made: bool
 
     @property
     def new(self) -> bool:
         """Whether there is anything that was not approved yet."""
-        return self.job.approved != self.job.planned
+        return self.plan is not None
 
 
 def requests_of(
@@ -87,8 +99,8 @@ def requests_of(
 
 async def find_or_create(
     store: Store, clock: Clock, spec: Spec, rules: AnswerRules, source: Source, *, new: bool, output: str | None
-) -> Job:
-    """The job that this spec over this source is; `new` starts another one of the same."""
+) -> tuple[Job, bool]:
+    """The job that this spec over this source is, and whether it was made now; `new` starts another one of the same."""
     salt = 0
     while True:
         known = await store.find_job(identity(spec, rules.schema, source.locator, salt))
@@ -96,7 +108,7 @@ async def find_or_create(
             break
         salt += 1
     if known is not None:
-        return known
+        return known, False
     told = identity(spec, rules.schema, source.locator, salt)
     name = spec.name or _name_of(source)
     job = Job(
@@ -110,7 +122,7 @@ async def find_or_create(
         tags=spec.tags,
         output=output,
     )
-    return await store.create_job(job)
+    return await store.create_job(job), True
 
 
 def _name_of(source: Source) -> str:
@@ -122,14 +134,14 @@ async def plan(
     store: Store,
     blobs: Blobs,
     clock: Clock,
-    lease: Lease,
     job: Job,
     task: Planning,
     target: Target,
     on_progress: Callable[[Summary], None] | None = None,
-) -> tuple[Job, Summary]:
-    """Plan what the selection asks for beyond what is planned, and commit it as one transaction. A plan of which
-    nothing was ever sent is made anew, so that a mended source or setting needs no new job."""
+) -> tuple[Plan, Summary]:
+    """Plan what the selection asks for beyond what is planned. Only files are written: a plan that nobody approves
+    changes nothing. A plan of which nothing was ever sent is made anew, so that a mended source or setting needs no
+    new job. The caller owns the job."""
     totals = await store.totals(job.id)
     afresh = set(totals.batches) <= {BatchState.PLANNED}
     known = () if afresh else tuple(await store.segments(job.id))
@@ -145,24 +157,31 @@ async def plan(
         planned_batch(shard, target.provider, target.dialect, task.new_id, now=now, rank=0) for shard in new_shards
     )
     selection = task.selection if afresh else widened(job.planned, task.selection)
-    current = await store.job(job.id)
-    assert current is not None
-    planned = replace(current, spec=msgspec.json.encode(task.spec), planned=selection)
-    if afresh:
-        planned = replace(planned, approved=None)
-    told = Event(job.id, now, "planned", data={"rows": summary.requests, "batches": len(new_batches)})
-    await store.commit(
-        lease,
-        Changes(
-            job=planned,
-            forget_plan=afresh,
-            new_segments=tuple(segments[index] for index in sorted(segments)),
-            new_shards=new_shards,
-            new_batches=new_batches,
-            events=(told,),
-        ),
+    changes = Changes(
+        job=replace(job, spec=msgspec.json.encode(task.spec), planned=selection),
+        forget_plan=afresh,
+        new_segments=tuple(segments[index] for index in sorted(segments)),
+        new_shards=new_shards,
+        new_batches=new_batches,
+        events=(Event(job.id, now, "planned", data={"rows": summary.requests, "batches": len(new_batches)}),),
     )
-    return replace(planned, version=planned.version + 1), summary
+    return Plan(job.planned, changes), summary
+
+
+async def approve(store: Store, clock: Clock, lease: Lease, job: Job, made: Plan) -> Job:
+    """Commit the plan as one transaction: from now on whoever runs the job sends it. Raises `UsageError` where the job
+    was planned otherwise in the meantime."""
+    wanted = made.changes.job
+    assert wanted is not None
+    if job.planned != made.before:
+        raise UsageError(f"job {job.id} was planned by another process in the meantime: run it again")
+    approved = replace(job, spec=wanted.spec, planned=wanted.planned, approved=wanted.planned, cancel_requested=False)
+    told = Event(job.id, clock.now(), "approved")
+    try:
+        await store.commit(lease, replace(made.changes, job=approved, events=(*made.changes.events, told)))
+    except Conflict:
+        raise UsageError(f"job {job.id} changed while this was asked: run it again") from None
+    return replace(approved, version=approved.version + 1)
 
 
 def _all(task: Planning, summary: Summary, on_progress: Callable[[Summary], None] | None) -> list[SegmentPlan]:
@@ -199,6 +218,17 @@ def widened(planned: Selection | None, asked: Selection) -> Selection:
 def covers(planned: Selection | None, asked: Selection) -> bool:
     """Whether everything that is asked for is planned already."""
     return planned is not None and widened(planned, asked) == planned
+
+
+def is_planned(job: Job, asked: Selection) -> bool:
+    """Whether everything that is asked for is planned and approved already."""
+    return job.planned == job.approved and covers(job.planned, asked)
+
+
+def remove_files(blobs: Blobs, made: Plan) -> None:
+    """The request files of a plan that nobody approves."""
+    for shard in made.changes.new_shards:
+        blobs.delete(shard.blob)
 
 
 LIKELY_SHARE = 4

@@ -113,6 +113,7 @@ class LocalProvider:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
+                start_new_session=True,  # Ctrl-C is for the command, which ends its server in the end
             )
         assert self._child.stdout is not None
         line = b""
