@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,14 @@ def test_processes_that_open_a_new_store_at_once_lose_nothing(tmp_path: Path) ->
     assert sorted(words[2] for words in told) == ["False", "False", "True"]
     assert _query(path, "SELECT version, priority FROM jobs") == [(90, 93)]
     assert _query(path, "SELECT count(*) FROM events") == [(90,)]
+
+
+def test_opening_waits_for_a_process_that_is_opening_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # SQLite waits for such a lock, but not when it is to switch to WAL
+    monkeypatch.setattr(time, "sleep", lambda _seconds: other.execute("ROLLBACK"))
+    asyncio.run(open_store(tmp_path / "s.db").close())
+    other.close()
 
 
 def test_importing_loads_no_library_and_opening_what_exists_no_alembic(tmp_path: Path) -> None:

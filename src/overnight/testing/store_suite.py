@@ -164,7 +164,7 @@ class StoreSuite(StorePlace):
             assert await other.acquire("job", "b", 60, force=True) is not None
             with pytest.raises(LeaseLost):
                 await store.commit(lease, _everything_new())
-            assert [self.count(table) for table in _TABLES] == [0] * len(_TABLES)
+            assert [self.count(table) for table in TABLES] == [0] * len(TABLES)
 
         self.play(scenario)
 
@@ -185,7 +185,7 @@ class StoreSuite(StorePlace):
                 Changes(new_shards=(a_shard("of no segment", 9),)),
                 Changes(batches=(replace(waiting, taken=11),)),
             ):
-                before = [self.count(table) for table in _TABLES]
+                before = [self.count(table) for table in TABLES]
                 more = replace(_everything_new("2"), batches=wrong.batches, job=wrong.job)
                 more = replace(
                     more,
@@ -194,7 +194,7 @@ class StoreSuite(StorePlace):
                 )
                 with pytest.raises(Conflict):
                     await store.commit(lease, more)
-                assert [self.count(table) for table in _TABLES] == before
+                assert [self.count(table) for table in TABLES] == before
                 assert await other.batch(waiting.id) == waiting
 
         self.play(scenario)
@@ -238,6 +238,27 @@ class StoreSuite(StorePlace):
             with pytest.raises(Conflict):
                 await store.commit(lease, replace(again, new_batches=(a_batch("b2", a_shard("s1")),)))
             assert [batch.id async for batch in other.batches(JOB)] == ["b1", "sent"]
+
+        self.play(scenario)
+
+    def test_a_deleted_job_is_gone_with_all_its_records_and_no_others(self) -> None:
+        async def scenario(store: Store, other: Store) -> None:
+            lease = await self.begin(store)
+            await store.create_job(a_job("neighbour"))
+            theirs = replace(a_shard("theirs"), job_id=JobId("neighbour"))
+            await store.commit(lease, planned([a_batch("theirs", theirs, BatchState.COLLECTED)]))
+            kept = [self.count(table) for table in TABLES]
+            batch = a_batch("b", a_shard("s"), BatchState.COLLECTED)
+            twin = replace(a_batch("twin", a_shard("t"), BatchState.COLLECTED), tag=batch.tag, duplicate_of=batch.id)
+            await store.commit(lease, replace(planned([batch, twin]), events=(an_event("made"),)))
+            zombie = replace(lease, epoch=lease.epoch + 1)
+            with pytest.raises(LeaseLost):
+                await other.delete_job(zombie, JOB)
+            assert await other.job(JOB) is not None
+            await other.delete_job(lease, JOB)
+            assert [self.count(table) for table in TABLES] == kept
+            assert [job.id for job in await store.jobs()] == ["neighbour"]
+            assert await store.create_job(a_job()) == a_job()
 
         self.play(scenario)
 
@@ -332,7 +353,7 @@ class StoreSuite(StorePlace):
         self.play(scenario)
 
 
-_TABLES = ("segments", "shards", "shard_segments", "batches", "tallies", "events")
+TABLES = ("segments", "shards", "shard_segments", "batches", "tallies", "events")
 
 
 def _everything_new(name: str = "1") -> Changes:
