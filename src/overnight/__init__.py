@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,11 +16,7 @@ __all__ = ["Client", "Results", "Spec", "__version__", "run"]
 def __getattr__(name: str) -> Any:
     """Load the front door when it is first used: the command line's help needs none of it."""
     if name in {"Client", "Results", "run"}:
-        import overnight.api
-
-        return getattr(overnight.api, name)
+        return getattr(importlib.import_module("overnight.api"), name)
     if name == "Spec":
-        from overnight.spec import Spec
-
-        return Spec
+        return importlib.import_module("overnight.spec").Spec
     raise AttributeError(f"module 'overnight' has no attribute {name!r}")

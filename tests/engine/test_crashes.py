@@ -11,7 +11,7 @@ from overnight.engine.runner import EndReason
 from overnight.spec import BatchSize, Policy, Prompt, Spec
 from overnight.testing.crashes import When, World
 from overnight.testing.histories import MODEL, RATES
-from overnight.testing.openai_fake import FakeOpenAI, Quirks
+from overnight.testing.openai_fake import BEST, FakeOpenAI, Quirks
 from overnight.testing.plays import Stage, Verdict, play, set_stage
 from overnight.testing.virtual_time import VirtualClock
 
@@ -26,7 +26,7 @@ def word(ordinal: int, turn: int) -> str:
     return "500" if ordinal % 5 == 0 and turn == 0 else "ok"
 
 
-def stage(root: Path, quirks: Quirks = Quirks()) -> Stage:
+def stage(root: Path, quirks: Quirks = BEST) -> Stage:
     clock = VirtualClock()
     fake = FakeOpenAI(clock.now, quirks, rows=word, takes=20, rates=RATES)
     return set_stage(root, ROWS, fake, clock, SPEC)

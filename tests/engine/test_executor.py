@@ -344,6 +344,21 @@ def test_rows_that_wait_or_hang_end_with_a_cancel(house: House) -> None:
     assert upstream.ran.total() == 3
 
 
+def test_a_row_that_waits_for_another_try_is_not_awaited(house: House) -> None:
+    house.clock.sleep = forever_but_quick(house.clock)  # type: ignore[method-assign]
+    upstream = Asked(lambda _: UpstreamReply(503, b"{}", None))
+
+    async def play() -> Finished:
+        executor = house.executor(upstream)
+        run = asyncio.create_task(executor.run(house.batch("a", ["x", "y"])))
+        await until(lambda: upstream.ran.total() == 2 and not upstream.running)
+        await asyncio.sleep(0)
+        executor.stop("batch_a", Outcome.CANCELED)
+        return await asyncio.wait_for(run, 20)
+
+    assert asyncio.run(play()).counts == Counts(total=2, canceled=2)
+
+
 def test_a_batch_expires_by_the_clock(house: House) -> None:
     gate = asyncio.Event()
 
@@ -421,6 +436,26 @@ def test_interactive_requests_wait_for_slots_and_give_them_back(house: House) ->
 
     asyncio.run(play())
     assert upstream.most == 2
+
+
+def test_a_slot_granted_to_a_canceled_request_is_given_back(house: House) -> None:
+    upstream = Asked(ok, concurrency=1)
+
+    async def play() -> None:
+        executor = house.executor(upstream)
+
+        async def first() -> None:
+            await executor.ask(CHAT, b'{"text":"first"}')
+            second.cancel()  # it has the slot, and does not know it yet
+
+        running = asyncio.create_task(first())
+        await asyncio.sleep(0)
+        second = asyncio.create_task(executor.ask(CHAT, b'{"text":"second"}'))
+        await running
+        await asyncio.wait_for(executor.ask(CHAT, b'{"text":"third"}'), 20)
+
+    asyncio.run(play())
+    assert upstream.order == ["first", "third"]
 
 
 def test_more_batches_than_are_admitted_all_end_and_a_waiting_one_is_canceled_at_once(house: House) -> None:
@@ -513,7 +548,8 @@ def test_closing_cuts_the_last_rows_without_losing_them(house: House) -> None:
         run = asyncio.create_task(executor.run(requests))
         await until(lambda: upstream.running == 2)
         await executor.close(grace=0)
-        await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.to_thread(int)
         assert not run.done()
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)

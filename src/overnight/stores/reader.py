@@ -63,13 +63,13 @@ class SqlReader:
         return await self._database.read(lambda connection: [SEGMENTS.load(row) for row in connection.execute(query)])
 
     async def contributing(self, job_id: JobId, segment: int) -> Sequence[Batch]:
-        """The batches with totals that hold rows of that segment (follow-ups included, duplicates not), by rank, then
+        """The batches with totals that hold rows of that segment (follow-ups and duplicates included), by rank, then
         creation."""
         holds = and_(shard_segments.c.job_id == job_id, shard_segments.c.segment == segment)
         query = (
             select_batches()
             .join(shard_segments, shard_segments.c.shard_id == shards.c.id)
-            .where(holds, batches.c.ended.is_not(None), batches.c.duplicate_of.is_(None))
+            .where(holds, batches.c.ended.is_not(None))
             .order_by(batches.c.rank, batches.c.seq)
         )
         return await self._database.read(lambda connection: load_batches(connection, query))

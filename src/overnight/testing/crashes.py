@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from overnight.ports import Clock
+
 When = Literal["before", "after"]
 
 
@@ -34,6 +36,9 @@ class World:
         """The port, seen from this world."""
         return _Proxy(self, name, port)
 
+    async def arrive(self, name: str) -> None:
+        """Wait here as long as the process is stopped; a sound one never is."""
+
     def before(self, name: str) -> bool:
         """Count a call; True when the world dies right after it."""
         with self._lock:
@@ -52,6 +57,26 @@ class World:
         if dies or self.dead:
             self.dead = True
             raise Crash(name)
+
+
+class StoppedWorld(World):
+    """A process that is stopped (SIGSTOP) right before its `at`-th call of this name and goes on at `until` (elapsed
+    seconds). The clock must count it as a party all the time."""
+
+    def __init__(self, name: str, at: int, until: float, clock: Clock) -> None:
+        super().__init__()
+        self._name = name
+        self._left = at
+        self._until = until
+        self._clock = clock
+
+    async def arrive(self, name: str) -> None:
+        """Stop when it is time."""
+        if name != self._name:
+            return
+        self._left -= 1
+        if self._left == 0:
+            await self._clock.sleep(max(self._until - self._clock.elapsed(), 0.0))
 
 
 _UNCOUNTED = frozenset({"find_job", "batches", "short_polling", "close"})
@@ -74,6 +99,7 @@ class _Proxy:
         if inspect.iscoroutinefunction(call):
 
             async def wrapped_async(*args: Any, **kwargs: Any) -> Any:
+                await world.arrive(name)
                 dies = world.before(name)
                 result = await call(*args, **kwargs)
                 world.after(name, dies)

@@ -86,6 +86,19 @@ class Stage:
         finally:
             self.dead.add(owner)
 
+    async def live_both(self, first: World, second: World, later: float) -> tuple[End, End]:
+        """Two processes at once, the second starting `later` seconds after the first. The clock has two parties."""
+
+        async def life(world: World, start: float) -> End:
+            try:
+                await self.clock.sleep(start)
+                return await self.live(world)
+            finally:
+                self.clock.leave()
+
+        one, other = await asyncio.gather(life(first, 0.0), life(second, later))
+        return one, other
+
     async def live_on(self, worlds: Sequence[World] = ()) -> End:
         """Process after process, the first ones in these worlds, until the job is finished or held."""
         for number in range(MOST_LIVES):
