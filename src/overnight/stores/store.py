@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, delete, func, insert, select, update
 
 from overnight.errors import Conflict, InvariantError, LeaseLost
 from overnight.ports import Changes, Event, Lease
@@ -142,15 +142,17 @@ def _lost(lease: Lease) -> LeaseLost:
     return LeaseLost(f"{lease.name} belongs to another process now")
 
 
+def _mine(lease: Lease) -> ColumnElement[bool]:
+    # Expired but taken by nobody is still ours: only a new epoch fences.
+    return and_(_leases.name == lease.name, _leases.owner == lease.owner, _leases.epoch == lease.epoch)
+
+
 def _change_lease(connection: Connection, lease: Lease, **values: object) -> bool:
-    mine = (_leases.name == lease.name, _leases.owner == lease.owner, _leases.epoch == lease.epoch)
-    return connection.execute(update(schema.leases).where(*mine).values(**values)).rowcount == 1
+    return connection.execute(update(schema.leases).where(_mine(lease)).values(**values)).rowcount == 1
 
 
 def _own(connection: Connection, lease: Lease) -> None:
-    # Expired but taken by nobody is still ours: only a new epoch fences.
-    mine = (_leases.name == lease.name, _leases.owner == lease.owner, _leases.epoch == lease.epoch)
-    if connection.execute(select(_leases.epoch).where(*mine).with_for_update()).one_or_none() is None:
+    if connection.execute(select(_leases.epoch).where(_mine(lease)).with_for_update()).one_or_none() is None:
         raise _lost(lease)
 
 
