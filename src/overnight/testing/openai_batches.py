@@ -17,7 +17,8 @@ OPEN = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """What the provider does besides its best: each field a switch, named after contracts.md 16 where it is there.
+    """What the provider does besides its best: each field a switch. Q-O1 to Q-O15 were seen at the real
+    one, or reported of it.
 
     Fields that hold numbers of calls count calls of that kind from 0. `*_every` n: each row whose ordinal plus one is
     a multiple of n; 0: none.

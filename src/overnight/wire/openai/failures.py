@@ -96,8 +96,8 @@ def row_message(status: int | None, fields: ErrorFields) -> str:
 
 
 def error_failure(status: int, body: bytes, retry_after: float | None = None) -> Failure:
-    """What an error answer to a call means. Only the statuses that contracts name, and a 429 with an error body,
-    prove that nothing was taken."""
+    """What an error answer to a call means. Only `PROVES_REFUSAL`, and a 429 with an error body, prove that
+    nothing was taken."""
     try:
         fields = fields_from(orjson.loads(body))
     except orjson.JSONDecodeError:
