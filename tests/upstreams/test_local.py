@@ -17,7 +17,9 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from overnight.errors import LocalError, ProviderError, UsageError
+from overnight.upstreams import model_files
 from overnight.upstreams.local import LocalUpstream
+from overnight.upstreams.model_files import file_of
 
 pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
@@ -115,9 +117,7 @@ def test_a_child_that_died_is_started_again() -> None:
         try:
             (child,) = processes(os.getpid())
             long = asyncio.create_task(ask(upstream, CHAT, **say("Tell a long story.", max_tokens=1500)))
-            assert (await ask(upstream, CHAT, **say("Say hello", max_tokens=2)))[
-                0
-            ] == 200
+            assert (await ask(upstream, CHAT, **say("Say hello", max_tokens=2)))[0] == 200
             os.kill(child, signal.SIGKILL)
             with pytest.raises(ProviderError):
                 await long
@@ -126,6 +126,25 @@ def test_a_child_that_died_is_started_again() -> None:
             await upstream.close()
         with pytest.raises(ProviderError, match="stopped"):
             await ask(upstream, CHAT, **say("Say hello"))
+
+    asyncio.run(run())
+
+
+@pytest.mark.slow
+def test_a_file_of_the_users_is_served_under_its_name(tmp_path: Path) -> None:
+    own = tmp_path / "mine.gguf"
+    own.symlink_to(file_of(model_files.CHAT, cache()))
+
+    async def run() -> None:
+        upstream = LocalUpstream(cache(), own)
+        await upstream.start()
+        try:
+            assert {"mine", "mine.gguf", str(own)} <= set(await upstream.models())
+            status, body = await ask(upstream, CHAT, **{**say("Say hello", max_tokens=2), "model": str(own)})
+            assert (status, body["model"]) == (200, "mine")
+            assert (await ask(upstream, CHAT, **say("Say hello")))[0] == 404
+        finally:
+            await upstream.close()
 
     asyncio.run(run())
 

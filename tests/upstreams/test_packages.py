@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
-import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -126,24 +126,12 @@ def test_uv_installs_into_a_folder_that_is_read(tmp_path: Path, package: Package
 
 def test_one_at_a_time_and_nothing_left_behind(tmp_path: Path) -> None:
     folder = tmp_path / "models"
-    order: list[str] = []
-    entered, tried = threading.Event(), threading.Event()
-
-    def second() -> None:
-        entered.wait()
-        tried.set()
-        with only_one(folder):
-            order.append("second")
-
-    thread = threading.Thread(target=second)
-    thread.start()
     with only_one(folder) as scratch:
         (scratch / "half").write_bytes(b"x")
-        entered.set()
-        tried.wait()
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
+        with (folder / ".lock").open("wb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (folder / ".lock").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
