@@ -439,7 +439,13 @@ def test_interactive_requests_wait_for_slots_and_give_them_back(house: House) ->
 
 
 def test_a_slot_granted_to_a_canceled_request_is_given_back(house: House) -> None:
-    upstream = Asked(ok, concurrency=1)
+    gate = asyncio.Event()
+
+    async def held(text: str) -> UpstreamReply:
+        await gate.wait()
+        return ok(text)
+
+    upstream = Asked(held, concurrency=1)
 
     async def play() -> None:
         executor = house.executor(upstream)
@@ -449,8 +455,10 @@ def test_a_slot_granted_to_a_canceled_request_is_given_back(house: House) -> Non
             second.cancel()  # it has the slot, and does not know it yet
 
         running = asyncio.create_task(first())
-        await asyncio.sleep(0)
+        await until(lambda: upstream.running == 1)
         second = asyncio.create_task(executor.ask(CHAT, b'{"text":"second"}'))
+        await asyncio.sleep(0)
+        gate.set()
         await running
         await asyncio.wait_for(executor.ask(CHAT, b'{"text":"third"}'), 20)
 

@@ -35,3 +35,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for server in running:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server for many calls that must leave nothing behind."""
+    server = Running(tmp_path_factory.mktemp("idle"), FakeUpstream(), MovableClock(), Keys(), any_model=True)
+    yield server
+    server.stop()

@@ -73,8 +73,8 @@ def test_every_answer_names_the_server_and_the_request(start: Start) -> None:
         ("DELETE", "/v1/batches/batch_1", 405),
     ],
 )
-def test_everything_else_is_refused_in_the_envelope(start: Start, method: str, path: str, status: int) -> None:
-    answer = start().call(method, path)
+def test_everything_else_is_refused_in_the_envelope(idle: Running, method: str, path: str, status: int) -> None:
+    answer = idle.call(method, path)
     assert answer.status == status
     assert error(answer)["type"] == "invalid_request_error"
 
@@ -97,18 +97,17 @@ def test_everything_else_is_refused_in_the_envelope(start: Start, method: str, p
         ({"output_expires_after": 3600}, "invalid_value", "output_expires_after"),
     ],
 )
-def test_a_wrong_create_call(start: Start, change: dict[str, Any], code: str, param: str) -> None:
-    server = start()
-    answer = server.post("/v1/batches", {**BATCH, **change})
+def test_a_wrong_create_call(idle: Running, change: dict[str, Any], code: str, param: str) -> None:
+    answer = idle.post("/v1/batches", {**BATCH, **change})
     assert answer.status == 400
     assert (error(answer)["code"], error(answer)["param"]) == (code, param)
-    assert server.call("GET", "/v1/batches").json["data"] == []
+    assert idle.call("GET", "/v1/batches").json["data"] == []
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff"])
 @pytest.mark.parametrize("path", ["/v1/batches", "/v1/chat/completions"])
-def test_bodies_that_are_no_object(start: Start, path: str, body: bytes) -> None:
-    answer = start().post(path, body)
+def test_bodies_that_are_no_object(idle: Running, path: str, body: bytes) -> None:
+    answer = idle.post(path, body)
     assert answer.status == 400
     assert "JSON" in error(answer)["message"]
 
@@ -135,16 +134,15 @@ def test_parts_may_come_in_any_order_and_bytes_are_kept(start: Start) -> None:
         ([PURPOSE, FILE, ('name="expires_after[anchor]"', b"created_at")], "expires_after[seconds]"),
     ],
 )
-def test_a_wrong_upload_leaves_nothing(start: Start, parts: list[tuple[str, bytes]], param: str | None) -> None:
-    server = start()
-    answer = send(server, parts)
+def test_a_wrong_upload_leaves_nothing(idle: Running, parts: list[tuple[str, bytes]], param: str | None) -> None:
+    answer = send(idle, parts)
     assert answer.status == 400
     assert error(answer)["param"] == param
-    assert server.blobs() == []
+    assert idle.blobs() == []
 
 
-def test_the_extension_is_told_in_openais_words(start: Start) -> None:
-    answer = send(start(), [PURPOSE, ('name="file"; filename="in.json"', b"{}")])
+def test_the_extension_is_told_in_openais_words(idle: Running) -> None:
+    answer = send(idle, [PURPOSE, ('name="file"; filename="in.json"', b"{}")])
     assert error(answer) == {
         "message": "Invalid file format for Batch API. Must be .jsonl",
         "type": "invalid_request_error",
@@ -153,8 +151,8 @@ def test_the_extension_is_told_in_openais_words(start: Start) -> None:
     }
 
 
-def test_uploads_that_are_no_whole_form(start: Start) -> None:
-    server = start()
+def test_uploads_that_are_no_whole_form(idle: Running) -> None:
+    server = idle
     body, headers = form([PURPOSE, FILE])
     assert server.call("POST", "/v1/files", body[:-20], headers).status == 400
     assert server.call("POST", "/v1/files", b"nonsense", headers).status == 400
@@ -165,8 +163,8 @@ def test_uploads_that_are_no_whole_form(start: Start) -> None:
     assert server.blobs() == []
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(start: Start) -> None:
-    server = start()
+def test_an_upload_that_breaks_off_leaves_nothing(idle: Running, caplog: pytest.LogCaptureFixture) -> None:
+    server = idle
     body, headers = form([PURPOSE, ('name="file"; filename="in.jsonl"', b"x" * 3_000_000)])
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         head = f"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
@@ -175,9 +173,10 @@ def test_an_upload_that_breaks_off_leaves_nothing(start: Start) -> None:
         until(server.blobs, lambda names: len(names) == 1)
     until(server.blobs, lambda names: names == [])
     assert server.call("GET", "/v1/files").json["data"] == []
+    assert caplog.records == []
 
 
-def test_an_endless_upload_does_not_keep_the_server(start: Start) -> None:
+def test_an_endless_upload_does_not_keep_the_server(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     server = start()
     _, headers = form([])
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -185,7 +184,9 @@ def test_an_endless_upload_does_not_keep_the_server(start: Start) -> None:
         connection.sendall((head + f"content-type: {headers['content-type']}\r\n\r\n").encode())
         until(server.blobs, lambda names: len(names) == 1)
         server.stop()
+        assert connection.recv(1000).startswith(b"HTTP/1.1 503")
     assert server.blobs() == []
+    assert [record.exc_info for record in caplog.records] == [None]
 
 
 def test_sizes_are_limited(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from overnight.blobs.files import FileBlobs
 from overnight.blobs.journal import FileJournal
 from overnight.clock import SystemClock
 from overnight.engine.executor import Executor
-from overnight.ports import UpstreamReply
+from overnight.ports import Stored, UpstreamReply
 from overnight.server.files import Files
 from overnight.server.lives import Lives
 from overnight.server.models import Models
@@ -177,3 +178,44 @@ async def restarted(home: Home, ends: str, world: World) -> None:
     left = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
     assert left == await home.files(), world.calls[-1]
     await home.objects.close()
+
+
+class Late(SqlObjects):
+    """A store whose answer to the start of a batch comes late."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(Database(path))
+        self.started = asyncio.Event()
+        self.told = asyncio.Event()
+
+    async def update(self, old: Stored, state: str, doc: bytes) -> Stored:
+        new = await super().update(old, state, doc)
+        if state == "in_progress":
+            self.started.set()
+            await self.told.wait()
+        return new
+
+
+def test_a_cancel_between_start_and_intake_is_not_lost(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    asyncio.run(home.seed("validating"))
+
+    async def play() -> None:
+        objects = Late(tmp_path / "server.db")
+        executor = Executor(home.upstream, home.blobs, lambda name: FileJournal(tmp_path / "blobs" / name), home.clock)
+        lives = Lives(objects, home.blobs, executor, Models(home.upstream, home.clock, any_name=True), home.clock)
+        await lives.start()
+        await asyncio.wait_for(objects.started.wait(), 20)
+        await lives.cancel("", BATCH_ID, lambda old: msgspec.structs.replace(old, status="cancelling"))
+        objects.told.set()
+        async with asyncio.timeout(20):
+            while lives.reads("file-in"):
+                await asyncio.sleep(0)
+        stored = await objects.get(BATCH, "", BATCH_ID)
+        assert stored is not None
+        assert stored.state == "cancelled"
+        await lives.close()
+        await objects.close()
+
+    asyncio.run(play())
+    assert not home.upstream.ran

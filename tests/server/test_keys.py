@@ -51,14 +51,14 @@ def test_idempotency_keys_are_a_tenants_own(start: Start) -> None:
     assert made["ada"].id != made["bob"].id
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic sk-ada-0001", "sk-ada-0001"])
-def test_other_keys_are_refused(start: Start, header: str | None) -> None:
+def test_other_keys_are_refused(start: Start) -> None:
     server = start(keys=KEYS)
-    answer = server.call("GET", "/v1/models", None, {} if header is None else {"authorization": header})
-    assert answer.status == 401
-    assert answer.json["error"]["code"] == "invalid_api_key"
-    assert answer.json["error"]["type"] == "invalid_request_error"
-    assert "overnight-server" in answer.headers
+    for header in (None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic sk-ada-0001", "sk-ada-0001"):
+        answer = server.call("GET", "/v1/models", None, {} if header is None else {"authorization": header})
+        assert answer.status == 401, header
+        assert answer.json["error"]["code"] == "invalid_api_key"
+        assert answer.json["error"]["type"] == "invalid_request_error"
+        assert "overnight-server" in answer.headers
     assert server.call("GET", "/healthz").status == 200
 
 

@@ -157,20 +157,6 @@ def refuses(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_an_endless_upload_is_ended_quietly(tmp_path: Path) -> None:
-    process = Process(tmp_path / "home")
-    with socket.create_connection(("127.0.0.1", process.ready["port"])) as connection:
-        head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
-        connection.sendall((head + "content-type: multipart/form-data; boundary=b\r\n\r\n").encode())
-        unfinished = tmp_path / "home" / "server" / "blobs" / ".new"
-        until(lambda: list(unfinished.iterdir()), bool)
-        code, told = process.end(signal.SIGTERM)
-        assert connection.recv(1000).startswith(b"HTTP/1.1 503")
-    assert code == 0
-    assert "Traceback" not in told
-    assert list(unfinished.iterdir()) == []
-
-
 def test_answers_on_a_kept_connection_are_sent_at_once() -> None:
     """An accepted socket must be one on which asyncio turns Nagle's delay off: it looks at the protocol."""
     with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):

@@ -38,7 +38,7 @@ class Idempotency:
         if not 1 <= len(key) <= MOST_KEY:
             raise ApiError(400, f"The Idempotency-Key must have 1 to {MOST_KEY} characters.", code="invalid_value")
         tenant = request.scope["tenant"]
-        name = hashlib.sha256(f"{tenant}\0{request.url.path}\0{key}".encode()).hexdigest()
+        name = hashlib.sha256(f"{request.url.path}\0{key}".encode()).hexdigest()
         if doc is not None:
             promise = msgspec.json.encode(Promise(digest, msgspec.Raw(doc)))
             try:
