@@ -104,9 +104,9 @@ class Workspace:
 
     def limits(self, name: str) -> Limits:
         """What the provider's batches may hold."""
-        from overnight.providers.openai import LIMITS
+        from overnight.providers.limits import OPENAI
 
-        return LIMITS
+        return OPENAI
 
     def provider(self, name: str, job_id: JobId, base_url: str | None, create_timeout: float) -> Provider:
         """The batch API behind a model's first word. Raises `UsageError` where its key is missing."""

@@ -10,16 +10,20 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from overnight.api.reading import Reading, RowHistory, Status
-from overnight.api.running import WATCH, JobBusy, Look, Running, Stop, new_id
+from overnight.api.running import JobBusy, Look, Running, Stop, new_id, spec_of
 from overnight.app import Workspace, open_workspace
 from overnight.config import Config, read_config
+from overnight.core.cost import cost
 from overnight.core.identity import run_tag
+from overnight.data.mended import Mending
 from overnight.data.merge import MergeSummary
+from overnight.data.outcomes import Outcomes
 from overnight.data.planning import Planning, Summary, verify_segments
 from overnight.data.schemas import answer_rules
 from overnight.data.spool import spool_rows
 from overnight.data.table import Which
 from overnight.engine import operate, prepare
+from overnight.engine.mend import Mended, mend
 from overnight.engine.operate import Chosen
 from overnight.engine.prepare import Plan, Preview, Target
 from overnight.engine.runner import End
@@ -114,7 +118,7 @@ class Client:
             except JobBusy:
                 if job.planned is not None:
                     raise
-                await home.clock.sleep(WATCH)  # another process is planning it
+                await home.clock.sleep(home.nap / 5)  # another process is planning it
                 job = await self.job(job.id)
         segments = await home.store.segments(job.id)
         await in_thread(verify_segments, task.source, segments, whole=job.planned == WHOLE)
@@ -203,6 +207,21 @@ class Client:
         """Put rows that ended without success into new batches; running the job sends them. Returns how many."""
         return await self._working(job_id, lambda work: operate.retry(work, chosen))
 
+    async def retry_from(self, job_id: str, path: Path) -> Mended:
+        """Put mended rows into new batches; running the job sends them, and their answers stand in the same table. The
+        file has the columns of the job's prompt and its key (the column `row` where the job has none). Raises
+        `UsageError` where a row is not the job's, or cannot be sent."""
+        home, running, job = self._home, self._running, await self.job(job_id)
+        spec = spec_of(job)
+        rules, target = answer_rules(spec), running.target(spec)
+        mended = msgspec.structs.replace(spec, source=str(path.absolute()))
+        with await in_thread(running.source, mended) as source:
+            requests, _ = prepare.requests_of(spec, target, rules, source.columns, run_tag(job.identity))
+            segments = await home.store.segments(job.id)
+            task = Mending(source, spec, requests, segments, job.id, home.blobs)
+            chosen = await self._reading.selected(job, segments)
+            return await self._working(job.id, lambda work: mend(work, task, chosen))
+
     async def _working(self, job_id: str, act: Callable[[Work], Awaitable[T]]) -> T:
         job = await self.job(job_id)
         async with self._running.owned(job) as lease, self._running.provider(job) as provider:
@@ -234,6 +253,10 @@ class Client:
         """Where the job stands."""
         return await self._reading.status(await self.job(job_id))
 
+    def retention(self, job: Job) -> float | None:
+        """Seconds that the job's provider keeps answers; None: for ever."""
+        return self._home.limits(self._running.target(spec_of(job)).provider).retention
+
     async def batches(self, job_id: str) -> AsyncIterator[Batch]:
         """Its batches in order of creation."""
         async for batch in self._home.store.batches((await self.job(job_id)).id):
@@ -242,6 +265,25 @@ class Client:
     async def export(self, job_id: str, path: Path, which: Which = "finished") -> MergeSummary:
         """Write the job's table to a file; its suffix tells the format."""
         return await self._reading.export(await self.job(job_id), path, which)
+
+    async def is_exported(self, job_id: str, path: Path) -> bool:
+        """Whether the file is there and holds the job's table as it is now."""
+        return await self._reading.is_exported(await self.job(job_id), path)
+
+    async def outcomes(self, job_id: str) -> Outcomes:
+        """How the selected rows ended, and why those without success did."""
+        return await self._reading.outcomes(await self.job(job_id))
+
+    async def first_failed(self, job_id: str) -> str | None:
+        """The key of the first row that was sent and ended without success."""
+        return await self._reading.first_failed(await self.job(job_id))
+
+    async def real_time_cost(self, job_id: str) -> PicoUSD | None:
+        """What the job's tokens would cost in real time, without long-context tiers; None where no price is known."""
+        job = await self.job(job_id)
+        totals = await self._home.store.totals(job.id)
+        rates = (await in_thread(self._running.prices, spec_of(job))).standard
+        return None if rates is None else cost(totals.tokens, replace(rates, above=()))
 
     async def rows(self, job_id: str, which: Which = "finished") -> AsyncIterator[dict[str, Any]]:
         """The table's rows as dictionaries, in the source's order, in constant memory."""

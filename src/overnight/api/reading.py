@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from overnight.core.identity import run_tag
 from overnight.data.follow_up import read_request
 from overnight.data.ledger import Line, lines_of
 from overnight.data.merge import MergeSummary, find_row, iterate, merge
+from overnight.data.outcomes import Outcomes, count_outcomes, first_failed
 from overnight.data.schemas import answer_rules
 from overnight.data.selection import selected
-from overnight.data.spans import intersect, of_segment, position
+from overnight.data.spans import Spans, intersect, of_segment, position
 from overnight.data.table import Parts, Which, key_rows
 from overnight.engine.runner import lease_name
 from overnight.engine.work import in_thread
@@ -85,7 +87,7 @@ class Reading:
 
     async def export(self, job: Job, path: Path, which: Which) -> MergeSummary:
         """Write the job's table; one of all rows is noted, so that the job may be cleaned up."""
-        digest = state_digest(await self.home.store.totals(job.id))
+        digest = table_digest(job, await self.home.store.totals(job.id))
         with await self._parts(job, which) as parts:
             summary = await in_thread(merge, parts, path, which)
         if which == "finished":
@@ -93,6 +95,21 @@ class Reading:
             exported = {str(path.absolute()): digest}
             await self.home.store.ask(job.id, told, lambda old: replace(old, exported={**old.exported, **exported}))
         return summary
+
+    async def is_exported(self, job: Job, path: Path) -> bool:
+        """Whether the file is there and was written from what the job is now."""
+        digest = table_digest(job, await self.home.store.totals(job.id))
+        return job.exported.get(str(path.absolute())) == digest and path.exists()
+
+    async def outcomes(self, job: Job) -> Outcomes:
+        """How the selected rows ended, and why those without success did."""
+        with await self._parts(job) as parts:
+            return await in_thread(count_outcomes, parts)
+
+    async def first_failed(self, job: Job) -> str | None:
+        """The key of the first row that was sent and ended without success."""
+        with await self._parts(job) as parts:
+            return await in_thread(first_failed, parts)
 
     async def rows(self, job: Job, which: Which) -> AsyncIterator[dict[str, Any]]:
         """The table's rows as dictionaries, in order, in constant memory."""
@@ -102,18 +119,18 @@ class Reading:
                 for row in block:
                     yield row
 
-    async def _parts(self, job: Job, which: Which) -> _Opened:
+    async def _parts(self, job: Job, which: Which | None = None) -> _Opened:
+        """Where the job's table comes from; its source only where that table needs it."""
         if job.planned is None:
             raise UsageError(f"job {job.id} is not planned yet: there are no results")
         segments = await self.home.store.segments(job.id)
         spec, loop, store = spec_of(job), asyncio.get_running_loop(), self.home.store
-        total = segments[-1].first_ordinal + segments[-1].rows if segments else 0
-        asked = await in_thread(selected, job.planned, total, job.id)
+        asked = await self.selected(job, segments)
 
         def contributing(segment: int) -> Sequence[Batch]:
             return asyncio.run_coroutine_threadsafe(store.contributing(job.id, segment), loop).result()
 
-        needed = spec.keep != "key" or which == "failed"
+        needed = which is not None and (spec.keep != "key" or which == "failed")
         source = await in_thread(self.running.source, spec) if needed else None
         parts = Parts(
             spec=spec,
@@ -127,6 +144,11 @@ class Reading:
         )
         return _Opened(parts)
 
+    async def selected(self, job: Job, segments: Sequence[Segment]) -> Spans:
+        """The ordinals that were asked for."""
+        total = segments[-1].first_ordinal + segments[-1].rows if segments else 0
+        return () if job.planned is None else await in_thread(selected, job.planned, total, job.id)
+
     async def clean(self, job: Job, lease: Lease) -> int:
         """Remove the job's records, then its files; returns bytes freed. Raises `UsageError` where something would be
         lost: while the job goes on, or where its answers stand in no table of the user's."""
@@ -134,7 +156,8 @@ class Reading:
         sent = set(view.totals.batches) - {BatchState.PLANNED}
         if sent and not is_finished(view):
             raise UsageError(f"job {job.id} is not finished: run it, or cancel it first")
-        if sent and state_digest(view.totals) not in view.job.exported.values():
+        exported = {digest.split()[0] for digest in view.job.exported.values()}
+        if sent and state_digest(view.totals) not in exported:
             raise UsageError(f"job {job.id} has answers that are in no file: overnight results {job.id} -o FILE first")
         await self.home.store.delete_job(lease, job.id)
         return await in_thread(self.remove_files, job)
@@ -202,3 +225,10 @@ class _Opened:
 def state_digest(totals: JobTotals) -> str:
     """Changes whenever a further answer comes in or a row goes out again."""
     return f"{totals.rows}/{totals.ended}/{totals.succeeded}/{totals.failed}"
+
+
+def table_digest(job: Job, totals: JobTotals) -> str:
+    """The same, and what else decides how the job's table looks: which rows and which columns."""
+    spec = spec_of(job)
+    asked = repr((job.planned, spec.key, spec.keep, spec.extra)).encode()
+    return f"{state_digest(totals)} {blake2b(asked, digest_size=8).hexdigest()}"

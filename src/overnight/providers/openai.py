@@ -17,12 +17,12 @@ import orjson
 from overnight.errors import ProviderError
 from overnight.http import Answer, Http
 from overnight.ports import BlobWriter, Limits, Submission
+from overnight.providers import limits
 from overnight.types import Account, Failure, FailureKind, FileId, RemoteBatch, RemoteId, Tag
 from overnight.wire import openai as wire
 
 BASE_URL = "https://api.openai.com/v1"
-LIMITS = Limits(rows=50_000, size=190_000_000, window=86_400, creates_per_hour=2_000, retention=30 * 86_400)
-"""OpenAI takes 209,715,200 bytes a file; the margin is for what else counts."""
+LIMITS = limits.OPENAI
 
 SKEW = 300.0  # seconds that the provider's `created_at` may differ from what the caller knows
 DOWNLOADS = 3  # tries of one file
