@@ -10,9 +10,11 @@ from pathlib import Path
 
 from overnight.clock import SystemClock
 from overnight.config import Config, make_home
-from overnight.errors import LocalError, UsageError
+from overnight.errors import UsageError
 from overnight.ports import Blobs, Clock, Journal, Limits, ObjectStore, Provider, Store, Upstream
 from overnight.types import JobId
+
+HOME_ID = "home-id"  # the blob that holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +52,27 @@ def open_server(home: Path, upstream: Upstream, any_model: bool = False) -> Serv
     lock = OwnerLock(root / "lock")
     if not lock.try_acquire():
         raise UsageError(f"another server is running on this home ({home}): stop it, or give another --home")
-    blobs = root / "blobs"
+    blobs = FileBlobs(root / "blobs")
     return ServerParts(
         objects=SqlObjects(Database(root / "server.db")),
-        blobs=FileBlobs(blobs),
-        journals=lambda name: FileJournal(blobs / name),
+        blobs=blobs,
+        journals=lambda name: FileJournal(blobs.root / name),
         upstream=upstream,
         clock=SystemClock(),
-        home_id=_home_id(root / "id"),
+        home_id=_home_id(blobs),
         any_model=any_model,
         release=lock.release,
     )
 
 
-def _home_id(path: Path) -> str:
-    """The random name of a home, made once. Called under the home's lock."""
-    try:
-        if path.exists():
-            return path.read_text().strip()
-        new = path.with_suffix(".new")
-        new.write_text(secrets.token_hex(8))
-        new.replace(path)
-        return path.read_text().strip()
-    except OSError as error:
-        raise LocalError(f"the home cannot be named ({path}): {error.strerror}") from None
+def _home_id(blobs: Blobs) -> str:
+    """The random name of a server's home, made once. Called under the home's lock."""
+    if blobs.size(HOME_ID) is None:
+        with blobs.create(HOME_ID) as writer:
+            writer.write(secrets.token_hex(8).encode())
+            writer.commit()
+    with blobs.open(HOME_ID) as file:
+        return file.read().decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 import openai
 import uvicorn
 
-from overnight.app import open_server
+from overnight.app import HOME_ID, open_server
 from overnight.clock import SystemClock
 from overnight.ports import Upstream, UpstreamReply
 from overnight.server.app import create_app
@@ -149,9 +149,10 @@ class Running:
         assert not self._thread.is_alive()
 
     def blobs(self) -> list[str]:
-        """Names of everything that lies on the disk, unfinished files included."""
+        """Names of everything that lies on the disk, unfinished files included; but for the home's id."""
         root = self.home / "server" / "blobs"
-        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+        names = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+        return sorted(names - {HOME_ID})
 
     def forget(self, kind: str, id: str) -> None:
         """Take a document out of the store of a server that has stopped, as if it had never come there."""

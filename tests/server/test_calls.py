@@ -50,7 +50,7 @@ def send(server: Running, parts: list[tuple[str, bytes]], **headers: str) -> Ans
 
 def test_every_answer_names_the_server_and_the_request(start: Start) -> None:
     server = start()
-    home_id = (server.home / "server" / "id").read_text()
+    home_id = (server.home / "server" / "blobs" / "home-id").read_text()
     seen = set()
     for path in ("/healthz", "/v1/models", "/v1/nothing", "/v1/batches/none"):
         answer = server.call("GET", path)

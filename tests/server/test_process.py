@@ -65,6 +65,10 @@ class Backend(ThreadingHTTPServer):
         self.released = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,)).start()
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """The server was killed in the middle of an answer."""
 
@@ -79,7 +83,13 @@ class Answering(BaseHTTPRequestHandler):
             held = self.server.ran.total() >= self.server.hold_from
         if held:
             self.server.released.wait(30)
-        body = json.dumps({"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": 1}}).encode()
+        self.send({"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": 1}})
+
+    def do_GET(self) -> None:
+        self.send({"object": "list", "data": [{"id": "m-1"}]})
+
+    def send(self, content: Any) -> None:
+        body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -98,13 +108,12 @@ def backend() -> Iterator[Backend]:
 
 
 def test_sigkill_repeats_only_rows_in_flight(tmp_path: Path, backend: Backend) -> None:
-    port = str(backend.server_address[1])
     lines = [chat_line(f"id-{i}", f"text-{i}") for i in range(300)]
     batch_id = None
     homes = set()
     for kill_at in (1, 90, 91, 200):
         backend.hold_from = kill_at + 4 * len(homes)
-        process = Process(tmp_path / "home", port)
+        process = Process(tmp_path / "home", backend.url)
         homes.add((process.ready["home"], process.ready["port"]))
         if batch_id is None:
             batch_id = create(process.client(), lines).id
@@ -115,7 +124,7 @@ def test_sigkill_repeats_only_rows_in_flight(tmp_path: Path, backend: Backend) -
     assert len({home for home, _ in homes}) == 1
     assert batch_id is not None
     backend.hold_from = 1 << 30
-    process = Process(tmp_path / "home", port)
+    process = Process(tmp_path / "home", backend.url)
     done = ended(process.client(), batch_id)
     assert done.request_counts.to_dict() == {"total": 300, "completed": 300, "failed": 0}
     assert done.usage.input_tokens == 300
@@ -135,9 +144,8 @@ def test_sigkill_right_after_the_create_call(tmp_path: Path) -> None:
 
 
 def test_it_ends_with_its_parent_and_leaves_everything_durable(tmp_path: Path, backend: Backend) -> None:
-    port = str(backend.server_address[1])
     backend.hold_from = 50
-    process = Process(tmp_path / "home", port, parent=True)
+    process = Process(tmp_path / "home", backend.url, parent=True)
     batch_id = create(process.client(), [chat_line(f"{i}", f"{i}") for i in range(600)]).id
     until(lambda: backend.ran.total(), lambda ran: ran >= 50)
     assert process.child.stdin is not None
@@ -146,7 +154,7 @@ def test_it_ends_with_its_parent_and_leaves_everything_durable(tmp_path: Path, b
     backend.released.set()
     assert process.end() == (0, "")
     assert backend.ran.total() < 600
-    process = Process(tmp_path / "home", port)
+    process = Process(tmp_path / "home", backend.url)
     assert ended(process.client(), batch_id).request_counts.completed == 600
     assert backend.ran.total() == 600  # what was in flight was answered and kept
     process.end(signal.SIGTERM)
