@@ -208,7 +208,8 @@ class StoreReader(Protocol):
         """All segments by index."""
 
     async def contributing(self, job_id: JobId, segment: int) -> Sequence[Batch]:
-        """The batches with totals that hold rows of that segment (follow-ups and duplicates included), by rank, then creation."""
+        """The batches with totals that hold rows of that segment (follow-ups and duplicates included), by rank,
+        then creation."""
 
     async def shards(self, job_id: JobId, segment: int | None = None) -> Sequence[Shard]:
         """Shards of the job (of one segment), in order of creation."""

@@ -31,7 +31,6 @@ from overnight.engine.work import Work, in_thread
 from overnight.errors import UsageError
 from overnight.ports import Event
 from overnight.spec import Spec
-from overnight.specfile import spec_from
 from overnight.types import Batch, BatchId, Hold, Job, JobView, PicoUSD, RemoteBatch, RemoteId, Selection
 
 WHOLE = Selection()
@@ -86,6 +85,8 @@ class Client:
         `discard` comes next. A job whose rows are approved is left as it is. Raises `UsageError` for whatever is wrong
         with spec, source, template, schema or keys, or where the source changed since the job was planned."""
         home, running = self._home, self._running
+        from overnight.specfile import spec_from
+
         spec = spec_from(msgspec.to_builtins(spec), "spec")
         rules, target, price = answer_rules(spec), running.target(spec), running.prices(spec)
         output = None if spec.output is None else str(Path(spec.output).absolute())

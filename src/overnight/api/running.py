@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from overnight.app import OWN_SERVERS, Workspace
-from overnight.config import model_name
+from overnight.config import LOG_LEVELS, model_name
 from overnight.core.decide import Decision, Terms
 from overnight.core.families import official
 from overnight.core.identity import run_tag
@@ -38,6 +38,8 @@ VISIBILITY = 60.0
 """The same delay elsewhere (contracts: 15.1, step 4)."""
 FOLLOW_UP_ROWS = 5_000
 """A follow-up of so many rows is full, where the spec does not say."""
+WARNINGS = frozenset({"trouble", "create_unknown", "not_found", "answers_gone", "not_cleaned", "late_create_canceled"})
+"""Log lines that are worth a look; the others tell what happened."""
 
 Look = Callable[[JobView, Decision], None]
 Stop = Callable[[], bool]
@@ -237,7 +239,10 @@ class Running:
 
     def log(self, name: str, data: Mapping[str, object]) -> None:
         """One line of JSON in the log: times, counts, ids and reasons, never content or keys."""
-        line = json.dumps({"at": round(self.home.clock.now(), 3), "event": name, **data}, default=str)
+        level = "warning" if name in WARNINGS else "info"
+        if LOG_LEVELS.index(level) < LOG_LEVELS.index(self.home.config.log_level):
+            return
+        line = json.dumps({"at": round(self.home.clock.now(), 3), "level": level, "event": name, **data}, default=str)
         path = self.home.config.log_file or self.home.config.home / "overnight.log"
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:

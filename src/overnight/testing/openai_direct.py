@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
 
@@ -24,8 +25,16 @@ class DirectProvider:
     name = "openai"
     dialect = "openai"
 
-    def __init__(self, fake: FakeOpenAI, key: str = KEY, *, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self,
+        fake: FakeOpenAI,
+        key: str = KEY,
+        *,
+        limits: Limits = LIMITS,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self.fake = fake
+        self._sleep = sleep
         self.limits = limits
         self.short_polling = False
         self._key = key
@@ -49,7 +58,12 @@ class DirectProvider:
         """Store a batch input file."""
         with content() as file:
             data = file.read()
-        return FileId(self._ask(self.fake.upload, filename, data, "batch")["id"])
+        id = self._ask(self.fake.upload, filename, data, "batch")["id"]
+        for _ in range(10):  # Q-O4: until it is seen, as the real adapter waits
+            if self._is_seen(self.fake.file, id):
+                break
+            await self._sleep(3.0)
+        return FileId(id)
 
     async def create(self, submission: Submission) -> RemoteBatch:
         """Create a batch."""

@@ -52,6 +52,7 @@ class Stage:
     dead: set[str] = field(default_factory=set)
     job_id: JobId | None = None
     lives: int = 0
+    cancel_after: float | None = None  # seconds after its start at which somebody cancels the job, once
 
     @property
     def output(self) -> Path:
@@ -72,19 +73,35 @@ class Stage:
             is_dead=lambda other: other in self.dead,
             release=lambda: None,
             nap=600.0,
-            played=world.wrap("provider", DirectProvider(self.fake)),
+            played=world.wrap("provider", DirectProvider(self.fake, sleep=self.clock.sleep)),
         )
         try:
             async with Client(home.config, opener=lambda _: home) as client:
                 preview = await client.prepare(self.spec)
                 self.job_id = preview.job.id
                 await client.approve(preview)
+                canceling = self._canceling(client, preview.job.id)
                 end = await client.run(preview.job.id, stop=stop)
+                await canceling
                 if end.reason is EndReason.FINISHED:
                     await client.export(preview.job.id, self.output)
                 return end
         finally:
             self.dead.add(owner)
+
+    def _canceling(self, client: Client, job_id: JobId) -> asyncio.Task[None]:
+        """Somebody who cancels when it is time: a party of the clock until then."""
+        after, self.cancel_after = self.cancel_after, None
+        if after is not None:
+            self.clock.parties += 1
+
+        async def act() -> None:
+            if after is not None:
+                await self.clock.sleep(after)
+                await client.cancel(job_id)
+                self.clock.leave()
+
+        return asyncio.create_task(act())
 
     async def live_both(self, first: World, second: World, later: float) -> tuple[End, End]:
         """Two processes at once, the second starting `later` seconds after the first. The clock has two parties."""
