@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overnight.data.records import Unreadable
+from overnight.data.records import Unreadable, filled
 from overnight.data.sandbox import MOST
-from overnight.data.templates import compile_template, filled
+from overnight.data.templates import compile_template
 from overnight.errors import UsageError
 
 COLUMNS = ("text", "n", "Full name", "items", "range")

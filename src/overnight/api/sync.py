@@ -14,7 +14,6 @@ from overnight.api.client import WHOLE, Client
 from overnight.engine.runner import End, EndReason
 from overnight.errors import HoldError, ProviderError, UsageError
 from overnight.spec import Spec
-from overnight.specfile import load_spec, spec_from
 from overnight.types import Failure, FailureKind, JobId, PicoUSD, Selection
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ def _raise_for(end: End) -> None:
 
 
 def _spec(spec: Spec | Mapping[str, Any] | str | Path | None, fields: Mapping[str, Any]) -> Spec:
+    from overnight.specfile import load_spec, spec_from
+
     if isinstance(spec, str | Path):
         return load_spec(Path(spec), fields)
     known = msgspec.to_builtins(spec) if isinstance(spec, Spec) else dict(spec or {})

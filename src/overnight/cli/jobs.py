@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from overnight.cli.asking import answer, document
+from overnight.cli.asking import answer, document, say
 from overnight.cli.documents import job_document, state_word
 from overnight.cli.group import Call, verb
 from overnight.cli.progress import shown
@@ -43,7 +43,7 @@ def told_jobs(call: Call) -> int:
     elif found:
         answer(table(_HEAD, map(_line, found), _NUMBERS))
     else:
-        answer(f"no jobs in {call.config().home}")
+        say(f"no jobs in {call.config().home}")
     return 0
 
 

@@ -46,10 +46,6 @@ def ordered(call: Call, asked: Asked, on_done: str | None, *, once: bool) -> int
     if asked.print_spec:
         _print_spec(call, spec)
         return 0
-    if not (asked.yes or asked.dry_run or on_terminal()):
-        from overnight.errors import UsageError
-
-        raise UsageError("nobody can be asked here before money is spent: add --yes, or --dry-run to see what it costs")
 
     async def act(client: Client) -> int:
         preview = await _prepared(client, spec, asked, interrupts)
@@ -111,8 +107,8 @@ async def _approved(client: Client, preview: Preview, asked: Asked, interrupts: 
     """The job that may run, or None where the user said no."""
     if preview.new and preview.summary.requests and not asked.yes:
         try:
-            yes = agreed("send it?", interrupts)
-        except Interrupted:
+            yes = _asked(interrupts)
+        except Exception:
             await client.discard(preview)
             raise
         if not yes:
@@ -123,6 +119,15 @@ async def _approved(client: Client, preview: Preview, asked: Asked, interrupts: 
         await client.discard(preview)
         raise Interrupted("interrupted: nothing was sent")
     return await client.approve(preview)
+
+
+def _asked(interrupts: Interrupts) -> bool:
+    """The user's word. Raises `UsageError` where nobody can be asked."""
+    if not on_terminal():
+        from overnight.errors import UsageError
+
+        raise UsageError("nobody can be asked here before it is sent: add --yes if this is what you want")
+    return agreed("send it?", interrupts)
 
 
 def _print_spec(call: Call, spec: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +27,8 @@ on_done_option = click.option(
 
 def with_client(call: Call, act: Callable[[Client], Awaitable[T]]) -> T:
     """What `act` returns, given the opened home."""
+    import asyncio
+
     from overnight.api import Client
 
     async def opened() -> T:
@@ -40,6 +41,8 @@ def with_client(call: Call, act: Callable[[Client], Awaitable[T]]) -> T:
 async def carry_on(client: Client, job_id: str, interrupts: Interrupts, *, once: bool = False) -> Finish:
     """Run the job, or watch the process that does, to its end. Raises `Interrupted` where the user gave up before the
     provider was reached."""
+    import asyncio
+
     progress = Progress("connecting to the provider")
     running = asyncio.ensure_future(_run(client, job_id, interrupts, progress, once))
     loop = asyncio.get_running_loop()

@@ -33,6 +33,13 @@ class Record:
     problem: str | None = None
 
 
+def filled(value: object) -> bool:
+    """False for what counts as empty: None, blank text, an empty list or object."""
+    if isinstance(value, str):
+        return bool(value) and not value.isspace()
+    return value is not None and value not in ([], {})
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """Where segments end: at so many records, or behind the record with which so many source bytes are reached.

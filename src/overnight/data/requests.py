@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orjson import dumps
 
 from overnight.data.estimates import ANSWER_TOKENS, MESSAGE_TOKENS, estimate
-from overnight.data.templates import Template, Values, compile_template, filled
+from overnight.data.records import filled
 from overnight.errors import UsageError
 from overnight.spec import Prompt
 from overnight.types import Endpoint
 from overnight.wire.openai import AnswerFormat, custom_id, request_body, request_line
+
+if TYPE_CHECKING:
+    from overnight.data.templates import Template
+
+Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class PromptRequests:
             raise UsageError("prompt.user is empty: say what is asked about a row, with its columns as {{ column }}")
         self._model, self._endpoint, self._tag = shape.model, str(shape.endpoint), tag
         turns = _turns(prompt, shape.endpoint, columns)
-        templates = [text for _, text in turns if isinstance(text, Template)]
+        templates = [text for _, text in turns if not isinstance(text, str)]
         self._names = sorted({name for template in templates for name in template.columns})
         if not self._names:
             raise UsageError(
@@ -106,11 +111,12 @@ class PromptRequests:
         return Request(self._model, self._endpoint, b"".join(parts), tokens, ceiling, self._max_output, 1)
 
 
-_Turn = tuple[str, str | Template]
+_Turn = tuple[str, "str | Template"]
 
 
 def _turns(prompt: Prompt, endpoint: Endpoint, columns: Sequence[str]) -> list[_Turn]:
     """Turns with literal text where no column is named, else with the template."""
+    from overnight.data.templates import compile_template  # what only reads answers needs no Jinja2
 
     def text(given: str, field: str) -> str | Template:
         template = compile_template(given, columns, field)
@@ -128,9 +134,9 @@ def _around_holes(turns: Sequence[_Turn], shape: RequestShape) -> tuple[bytes, l
     """What stands before the custom id, the constant pieces behind it, and which template fills each hole: found by
     sending marks through the dialect, so that only the dialect knows the form of a line."""
     stem = token_hex(16)
-    marks = [f"{stem}-{at}" for at in range(sum(isinstance(text, Template) for _, text in turns))]
+    marks = [f"{stem}-{at}" for at in range(sum(not isinstance(text, str) for _, text in turns))]
     fill = iter(marks)
-    filled_in = [(role, next(fill) if isinstance(text, Template) else text) for role, text in turns]
+    filled_in = [(role, text if isinstance(text, str) else next(fill)) for role, text in turns]
     body = request_body(shape.endpoint, shape.model, filled_in, shape.parameters, shape.answer_format)
     start, rest = request_line(stem, shape.endpoint, dumps(body)).split(stem.encode(), 1)
     order = sorted(range(len(marks)), key=lambda at: rest.index(marks[at].encode()))

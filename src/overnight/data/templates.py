@@ -76,13 +76,6 @@ def compile_template(text: str, columns: Sequence[str], field: str) -> Template:
     return Template(names, render, plain=False)
 
 
-def filled(value: object) -> bool:
-    """False for what counts as empty: None, blank text, an empty list or object."""
-    if isinstance(value, str):
-        return bool(value) and not value.isspace()
-    return value is not None and value not in ([], {})
-
-
 def as_text(value: object) -> str:
     """How a value stands in a prompt."""
     if isinstance(value, str):

@@ -144,7 +144,13 @@ class Runner:
         self.work.lease = await self.work.store.renew(self.work.lease, self.work.terms.lease)
 
     async def _sleep(self, seconds: float) -> None:
-        await self.work.clock.sleep(min(max(seconds, 0.0), self._nap))
+        """At most a nap, cut short when somebody asks to stop."""
+        left = min(max(seconds, 0.0), self._nap)
+        while True:
+            await self.work.clock.sleep(min(left, self._nap / 10))
+            left -= self._nap / 10
+            if left <= 0 or self._stop():
+                break
         await self._keep_lease()
 
     def _end(self, view: JobView, decision: Decision, once: bool) -> End | None:
