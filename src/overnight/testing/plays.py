@@ -82,7 +82,9 @@ class Stage:
                 await client.approve(preview)
                 canceling = self._canceling(client, preview.job.id)
                 end = await client.run(preview.job.id, stop=stop)
-                await canceling
+                if not canceling.done():  # the job was faster
+                    canceling.cancel()
+                    self.clock.leave()
                 if end.reason is EndReason.FINISHED:
                     await client.export(preview.job.id, self.output)
                 return end
