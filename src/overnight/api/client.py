@@ -22,6 +22,7 @@ from overnight.data.planning import Planning, Summary, verify_segments
 from overnight.data.schemas import answer_rules
 from overnight.data.spool import spool_rows
 from overnight.data.table import Which
+from overnight.data.writers import check_output
 from overnight.engine import operate, prepare
 from overnight.engine.mend import Mended, mend
 from overnight.engine.operate import Chosen
@@ -83,20 +84,24 @@ class Client:
     ) -> Preview:
         """Read, check and write all that the selection asks for, send nothing, and say what would be sent: `approve` or
         `discard` comes next. A job whose rows are approved is left as it is. Raises `UsageError` for whatever is wrong
-        with spec, source, template, schema or keys, or where the source changed since the job was planned."""
-        home, running = self._home, self._running
+        with spec, source, template, schema or keys, or where the source changed since the job was planned; `LocalError`
+        where the output cannot be written."""
         from overnight.specfile import spec_from
 
+        home, running = self._home, self._running
         spec = spec_from(msgspec.to_builtins(spec), "spec")
         rules, target, price = answer_rules(spec), running.target(spec), running.prices(spec)
         output = None if spec.output is None else str(Path(spec.output).absolute())
+        if output is not None:
+            await in_thread(check_output, Path(output))
         with await in_thread(running.source, spec) as source:
             job, made = await prepare.find_or_create(
                 home.store, home.clock, spec, rules, source, new=new, output=output
             )
-            requests, limit = prepare.requests_of(spec, target, rules, source.columns, run_tag(job.identity))
-            task = Planning(spec, job.id, source, requests, home.blobs, target.limits, selection, new_id)
             try:
+                prepare.check_kept(spec, source.columns)
+                requests, limit = prepare.requests_of(spec, target, rules, source.columns, run_tag(job.identity))
+                task = Planning(spec, job.id, source, requests, home.blobs, target.limits, selection, new_id)
                 plan, summary = await self._plan(job, task, target, on_progress)
                 job = await self._ask(job, spec, output, max_requests, max_cost)
             except BaseException:
@@ -152,6 +157,11 @@ class Client:
         totals = await self._home.store.totals(preview.job.id)
         unexpected = prepare.check_expected_rows(preview.spec, preview.summary)
         return unexpected or prepare.over_limits(preview, totals.sent, totals.cost)
+
+    async def check_access(self, preview: Preview) -> None:
+        """Raises `UsageError` where the provider's key is missing."""
+        async with self._running.provider(preview.job):
+            pass
 
     async def approve(self, preview: Preview) -> Job:
         """Let the planned rows be sent by whoever runs the job. Raises `UsageError` where another process planned the

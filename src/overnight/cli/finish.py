@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -86,7 +87,7 @@ class Finish:
             case EndReason.STOPPED:
                 return "interrupted"
             case EndReason.ONCE:
-                return "sent" if self.status.view.open else "nothing can be done now"
+                return "waiting for the provider" if self.status.view.open else "nothing can be done now"
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         from overnight.core.cost import dollars
@@ -114,37 +115,28 @@ class Finish:
 
     def _next(self) -> Iterator[str]:
         from overnight.api import EndReason
+        from overnight.types import BatchState
 
         job, view = self.status.job, self.status.view
         reason = self.end.reason
+        if self.failed_key is not None:
+            yield f"why:   overnight show {job.id} {shlex.quote(self.failed_key)}"
         if reason is EndReason.FINISHED:
             if self.failed_key is not None:
-                yield f"why:   overnight show {job.id} {_quoted(self.failed_key)}"
                 yield f"again: overnight retry {job.id}"
             return
         if view.open:
             own = self.status.spec.model.startswith(("local/", "fake/")) and self.status.spec.base_url is None
-            goes_on = "wait until their server runs again" if own else "go on at the provider"
-            yield f"{plural(len(view.open), 'batch', 'batches')} {goes_on}"
-        if view.ready or view.next_ready is not None or "planned" in view.totals.batches:
-            yield f"{plural(view.totals.batches.get(_planned(), 0), 'batch', 'batches')} not yet sent"
+            where = "until its server runs again: waiting" if own else "at the provider: going on"
+            yield f"{where}: {plural(len(view.open), 'batch', 'batches')}"
+        unsent = view.totals.batches.get(BatchState.PLANNED, 0)
+        if unsent:
+            yield f"not yet sent: {plural(unsent, 'batch', 'batches')}"
         if reason is EndReason.HELD:
             undecidable = self.end.hold is not None and self.end.hold.kind == "undecidable"
             yield f"decide: overnight reconcile {job.id}" if undecidable else f"go on: overnight resume {job.id}"
         else:
             yield f"go on: overnight watch {job.id}"
-
-
-def _planned() -> Any:
-    from overnight.types import BatchState
-
-    return BatchState.PLANNED
-
-
-def _quoted(key: str) -> str:
-    import shlex
-
-    return shlex.quote(key)
 
 
 async def finish(client: Client, end: End) -> Finish:
@@ -153,6 +145,8 @@ async def finish(client: Client, end: End) -> Finish:
 
     status = await client.status(end.view.job.id)
     made, job = Finish(end, status), status.job
+    if status.totals.failed:
+        made.failed_key = await client.first_failed(job.id)
     if end.reason is not EndReason.FINISHED:
         return made
     output = None if job.output is None else Path(job.output)
@@ -162,8 +156,6 @@ async def finish(client: Client, end: End) -> Finish:
     else:
         counted = await client.outcomes(job.id)
         made.outcomes, made.reasons = counted.rows, counted.reasons
-    if status.totals.failed:
-        made.failed_key = await client.first_failed(job.id)
     made.real_time = await client.real_time_cost(job.id)
     return made
 

@@ -70,10 +70,12 @@ def shown(view: JobView) -> Shown:
     money = "" if not totals.ended else dollars(totals.cost) + (" and more" if totals.cost_unknown else "")
     if totals.cost_unknown and not totals.cost:
         money = "cost unknown"
+    ended = totals.succeeded + totals.failed
+    rows = max(totals.rows, ended + totals.backlog)  # rows that were mended may have been in no batch before
     return Shown(
         job=view.job.id,
-        rows=totals.rows,
-        done=min(totals.succeeded + totals.failed + answered, totals.rows),
+        rows=rows,
+        done=min(ended + answered, rows),
         outcomes={
             "succeeded": totals.succeeded,
             "failed": totals.failed,

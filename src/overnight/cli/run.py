@@ -105,9 +105,10 @@ async def _refused(client: Client, preview: Preview, call: Call, asked: Asked) -
 
 async def _approved(client: Client, preview: Preview, asked: Asked, interrupts: Interrupts) -> Job | None:
     """The job that may run, or None where the user said no."""
-    if preview.new and preview.summary.requests and not asked.yes:
+    if preview.new and preview.summary.requests:
         try:
-            yes = _asked(interrupts)
+            await client.check_access(preview)
+            yes = asked.yes or _asked(interrupts)
         except Exception:
             await client.discard(preview)
             raise

@@ -46,7 +46,7 @@ def show(call: Call, job: str, key: str) -> int:
 
 
 def _parts(history: RowHistory) -> Iterator[str]:
-    head = [("key", history.key), ("row", f"{history.ordinal + 1:,}"), ("not sent", history.problem or "")]
+    head = [("key", history.key), ("row", f"{history.ordinal + 1:,}"), ("source", history.problem or "")]
     yield facts(head)
     if history.request is not None:
         yield f"request as it was last sent:\n{_pretty(history.request)}"

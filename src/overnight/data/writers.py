@@ -29,6 +29,12 @@ class _Format(Protocol):
     def finish(self) -> None: ...
 
 
+def check_output(path: Path) -> None:
+    """Raises what writing a table there would raise, before anything is paid for; leaves everything as it was."""
+    with TableWriter(path, ()):
+        pass
+
+
 class TableWriter:
     """A table in the making. Leaving the `with` without `commit` leaves nothing behind; whatever stood at the path
     before stays until `commit` replaces it."""

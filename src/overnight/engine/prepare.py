@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -97,18 +98,29 @@ def requests_of(
     return requests(spec, shape, columns, tag), limit
 
 
+def check_kept(spec: Spec, columns: Sequence[str]) -> None:
+    """Raises `UsageError` where `keep` names a column that the source does not have."""
+    for name in spec.keep if isinstance(spec.keep, tuple) else ():
+        if name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+            meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(repr, columns[:20]))}"
+            raise UsageError(f"keep: the source has no column {name!r}: {meant}")
+
+
 async def find_or_create(
     store: Store, clock: Clock, spec: Spec, rules: AnswerRules, source: Source, *, new: bool, output: str | None
 ) -> tuple[Job, bool]:
-    """The job that this spec over this source is, and whether it was made now; `new` starts another one of the same."""
+    """The job that this spec over this source is, and whether it was made now; `new` starts another one of the same,
+    which is meant from then on."""
+    newest = max((job.salt for job in await store.jobs()), default=0)
     salt = 0
-    while True:
-        known = await store.find_job(identity(spec, rules.schema, source.locator, salt))
-        if known is None or not new:
+    for earlier in range(newest, -1, -1):
+        known = await store.find_job(identity(spec, rules.schema, source.locator, earlier))
+        if known is not None and not new:
+            return known, False
+        if known is not None:
+            salt = earlier + 1
             break
-        salt += 1
-    if known is not None:
-        return known, False
     told = identity(spec, rules.schema, source.locator, salt)
     name = spec.name or _name_of(source)
     job = Job(
