@@ -15,6 +15,9 @@ from overnight.testing.openai_fake import BEST, FakeOpenAI, Quirks
 from overnight.testing.plays import Stage, Verdict, play, set_stage
 from overnight.testing.virtual_time import VirtualClock
 
+# A process that is killed closes no file; here that shows as a warning when the garbage is collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 ROWS = 12
 SPEC = Spec(model=MODEL, prompt=Prompt(user="{{ text }}"), batch=BatchSize(rows=4), policy=Policy(poll=15))
 
