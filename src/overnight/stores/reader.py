@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, bindparam, select
 
 from overnight.errors import StoreError
 from overnight.ports import Event
@@ -18,6 +18,8 @@ from overnight.types import Batch, BatchId, Job, JobId, JobTotals, Segment, Shar
 
 PAGE = 200
 """Batches that one look of `SqlReader.batches` loads."""
+
+_JOB = select(*JOBS.columns).where(jobs.c.id == bindparam("job"))
 
 
 class SqlReader:
@@ -97,9 +99,11 @@ def select_batches() -> Select[*tuple[Any, ...]]:
     return select(*BATCH_COLUMNS).select_from(batches.join(shards, batches.c.shard_id == shards.c.id))
 
 
-def load_batches(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[Batch]:
-    """What the query selects of `select_batches`."""
-    return [load_batch(row) for row in connection.execute(query)]
+def load_batches(
+    connection: Connection, query: Select[*tuple[Any, ...]], asked: Mapping[str, object] | None = None
+) -> list[Batch]:
+    """What the query selects of `select_batches`, with `asked` as its parameters."""
+    return [load_batch(row) for row in connection.execute(query, asked)]
 
 
 def _page(connection: Connection, job_id: JobId, after: int) -> list[tuple[int, Batch]]:
@@ -115,7 +119,7 @@ def _page(connection: Connection, job_id: JobId, after: int) -> list[tuple[int, 
 
 def find_job(connection: Connection, job_id: JobId) -> Job | None:
     """The job, or None."""
-    row = connection.execute(select(*JOBS.columns).where(jobs.c.id == job_id)).one_or_none()
+    row = connection.execute(_JOB, {"job": job_id}).one_or_none()
     return JOBS.load(row) if row is not None else None
 
 
