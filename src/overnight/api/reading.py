@@ -28,6 +28,7 @@ from overnight.errors import UsageError
 from overnight.ports import Event, Lease
 from overnight.spec import Spec
 from overnight.types import Batch, BatchState, Job, JobTotals, JobView, Segment
+from overnight.wire.openai.parts import strict_json
 
 BLOCK = 1_000
 """Rows that are made at a time where a table is iterated over."""
@@ -203,7 +204,7 @@ class Reading:
             return Attempt(batch, found, None)
         reader = self.home.blobs.reader(batch.answers[found.file])
         try:
-            return Attempt(batch, found, orjson.loads(reader.read_at(found.offset, found.length)))
+            return Attempt(batch, found, orjson.loads(strict_json(reader.read_at(found.offset, found.length))))
         finally:
             reader.close()
 

@@ -78,13 +78,11 @@ class FileJournal:
             raise local_error(error, self._path, "read the journal") from error
 
     async def close(self) -> None:
-        """Flush and close; a second call does nothing."""
-        if self._closing:
-            return
-        self._closing = True
-        self._waiting.put(None)
+        """Flush and close; a second call waits for the first. Canceled meanwhile, it is closed all the same."""
+        if not self._closing:
+            self._closing = True
+            self._waiting.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._writer.join)
-        os.close(self._fd)
 
     def _open(self) -> int:
         make_directory(self._path.parent)
@@ -111,6 +109,7 @@ class FileJournal:
             lines = [waiting for waiting in group if waiting is not None]
             if lines:
                 self._write(lines)
+        os.close(self._fd)
 
     def _write(self, group: list[_Waiting]) -> None:
         start = self._length
