@@ -27,15 +27,31 @@ def told(command: click.Command, argv: Sequence[str] | None) -> int:
     """What the command returns as its exit code. Errors are told in one line; with `--json` as a document as well."""
     call = Call()
     try:
-        code = command.main(args=argv, prog_name="overnight", standalone_mode=False, obj=call)
+        code = _invoked(command, argv, call)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_stdout()
-        return 0
     except BaseException as error:  # noqa: BLE001 - this is where everything ends
+        if _nobody_reads(error):
+            _forget_stdout()
+            return 0
         with contextlib.suppress(BrokenPipeError):
             return _failed(error, call)
         return LOCAL
+    return code
+
+
+def _invoked(command: click.Command, argv: Sequence[str] | None, call: Call) -> int:
+    """The command's exit code. Not `command.main`: that has endings of its own, such as for a broken pipe."""
+    if "_OVERNIGHT_COMPLETE" in os.environ:  # a shell asks for completions
+        command.main(prog_name="overnight")
+    try:
+        words = list(sys.argv[1:] if argv is None else argv)
+        with command.make_context("overnight", words, obj=call) as context:
+            code = command.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as bare:
+        click.echo(bare.format_message(), err=True)
+        return USAGE
     return code if isinstance(code, int) else 0
 
 
@@ -108,6 +124,11 @@ def _log(call: Call) -> Path:
 
     config = call.config()
     return config.log_file or make_home(config) / "overnight.log"
+
+
+def _nobody_reads(error: BaseException) -> bool:
+    """Whether the reader of standard output went away, as `head` does."""
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
 def _forget_stdout() -> None:
