@@ -342,7 +342,7 @@ def test_whoever_stops_reading_hears_no_complaint(pipeline: Pipeline) -> None:
 
 def test_a_full_standard_output_is_told(pipeline: Pipeline) -> None:
     pipeline.run("--limit", "2")
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(command("results", "rows"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
