@@ -1,65 +1,82 @@
-"""Histories: one seed gives a job, the provider's moods, faults of store and disk, and the moments at which processes
-die. A history is right when the books of both sides agree in the end, whatever happened on the way."""
+"""Histories: one seed gives a job, the provider's moods, faults of provider, store and disk, and the moments at which
+processes die. A history is right when the books of both sides agree in the end, whatever happened on the way."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.core.cost import Rates
 from overnight.engine.runner import End, EndReason
-from overnight.errors import LocalError, StoreError
+from overnight.errors import LocalError, OvernightError, ProviderError, StoreError
+from overnight.ports import Clock
 from overnight.spec import BatchSize, Policy, Prompt, Spec
 from overnight.testing.crashes import When, World
 from overnight.testing.openai_fake import FakeOpenAI, Quirks
 from overnight.testing.plays import Stage, Verdict, set_stage
 from overnight.testing.virtual_time import VirtualClock
+from overnight.types import Failure, FailureKind
+from overnight.wire.openai import split_custom_id
 
 RATES = Rates(375_000, 37_500, 2_250_000)
 """Batch prices of gpt-5.4-mini, so that the job's books and the fake's invoice can be compared to the last digit."""
 MODEL = "openai/gpt-5.4-mini"
-ENDINGS = ("ok",) * 12 + (
-    "500",
-    "429",
-    "400",
-    "truncated",
-    "refused",
-    "empty",
-    "missing",
-    "zero",
-    "duplicate",
-    "foreign",
-)
-AT_LEAST_ONCE = ("500", "429", "missing", "zero", "empty")
-"""Endings after which a row goes out again by itself."""
+GOOD = ("ok", "duplicate", "foreign")
+"""Words of a row that succeeds."""
+FOR_GOOD = ("400", "truncated", "refused")
+"""Words of a row that fails and is not sent again."""
+ENDINGS = ("ok",) * 12 + (*GOOD[1:], *FOR_GOOD, "500", "429", "empty", "missing", "zero")
 
 
 class FaultyWorld(World):
-    """A world in which calls to store and blobs sometimes fail before they do anything, and nobody dies of it."""
+    """A world in which calls sometimes fail and nobody dies of it: before they do anything, or after they did all of
+    it and only the caller hears of an error; and in which the provider is sometimes slow."""
 
-    def __init__(self, at: int | None, when: When, chance: float, draw: Callable[[], float]) -> None:
+    def __init__(self, at: int | None, when: When, dice: random.Random, clock: Clock) -> None:
         super().__init__(at, when)
-        self._chance = chance
-        self._draw = draw
+        self._dice = dice
+        self._clock = clock
+
+    async def arrive(self, name: str) -> None:
+        """Wait for a slow provider."""
+        if name.startswith("provider.") and self._dice.random() < SLOW:
+            await self._clock.sleep(self._dice.uniform(1.0, 100.0))
 
     def before(self, name: str) -> bool:
         """As in a sound world, but for the faults."""
         dies = super().before(name)
-        if not dies and name in _MAY_FAIL and self._draw() < self._chance:
-            raise _MAY_FAIL[name]("made to fail")
+        if not dies:
+            self._fail(name)
         return dies
 
+    def after(self, name: str, dies: bool) -> None:
+        """As in a sound world, but for the faults."""
+        super().after(name, dies)
+        if name not in _OPENING:
+            self._fail(name, done=True)
 
-_MAY_FAIL: dict[str, type[StoreError | LocalError]] = {
-    "store.commit": StoreError,
-    "store.view": StoreError,
-    "blobs.create": LocalError,
-    "blobs.create.write": LocalError,
-    "blobs.create.commit": LocalError,
-}
+    def _fail(self, name: str, *, done: bool = False) -> None:
+        port = name.partition(".")[0]
+        if self._dice.random() < FAULTS[port]:
+            raise _fault(port, refuses=not done and self._dice.random() < 0.3)
+
+
+SLOW = 0.05
+FAULTS: Mapping[str, float] = {"store": 0.003, "blobs": 0.003, "provider": 0.03}
+"""How often a call fails, each before and after it."""
+_OPENING = frozenset({"blobs.create", "blobs.open", "blobs.reader"})
+"""Their effect is what they return: where that is lost, nothing was done."""
+
+
+def _fault(port: str, *, refuses: bool) -> OvernightError:
+    if port == "store":
+        return StoreError("made to fail")
+    if port == "blobs":
+        return LocalError("made to fail")
+    return ProviderError(Failure(FailureKind.TRANSIENT, "made to fail", proves_refusal=refuses))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +97,45 @@ class History:
             found.append(f"ended as {self.end.reason}: {self.end.hold or self.end.failure}")
         if verdict.keys != [f"k{number}" for number in range(self.rows)]:
             found.append(f"rows are not the source's: {len(verdict.keys)} of {self.rows}")
-        if verdict.executed_twice and not self.repeats:
-            found.append(f"requests paid twice: {verdict.executed_twice}")
-        if verdict.answered_twice and not self.repeats:
-            found.append(f"rows bought again after a good answer: {verdict.answered_twice}")
-        if verdict.unknown_rows == 0 and verdict.booked != verdict.invoice:
-            found.append(f"booked {verdict.booked}, invoice {verdict.invoice}")
-        if verdict.booked > verdict.invoice:
-            found.append(f"booked {verdict.booked}, more than the invoice {verdict.invoice}")
-        if verdict.files_left:
-            found.append(f"files left at the provider: {verdict.files_left}")
-        return found
+        if not self.repeats:
+            found += [f"request paid twice: {custom_id}" for custom_id in verdict.executed_twice]
+            for ordinal, status in enumerate(verdict.ends):
+                found += self._wrong(ordinal, status)
+        return found + self._money() + [f"file left at the provider: {file}" for file in verdict.files_left]
+
+    def _money(self) -> list[str]:
+        """What is booked is what ran, but for rows whose money is said to be unknown."""
+        verdict = self.verdict
+        costs = sorted((done.cost for done in self.stage.fake.executions), reverse=True)
+        unbooked = verdict.invoice - verdict.booked
+        if 0 <= unbooked <= sum(costs[: verdict.unknown_rows]):
+            return []
+        return [f"booked {verdict.booked} and {verdict.unknown_rows} rows unknown, invoice {verdict.invoice}"]
+
+    def _wrong(self, ordinal: int, status: str) -> list[str]:
+        """A row ends well exactly when a good answer came; else it was sent as often as may be, and no more."""
+        ran = [done.word for done in self.stage.fake.executions if done.row[1] == ordinal]
+        sent = self._sent(ordinal)
+        tries = self.stage.spec.policy.retries + 1
+        name = f"row {ordinal} ({status}) ran as {ran}, was sent in {sent} batches of {tries}"
+        last = ran[-1] if ran else ""
+        final = {*GOOD, *FOR_GOOD}
+        if (status == "succeeded") is not (last in GOOD):
+            return [f"{name}: not what came back"]
+        if final.intersection(ran[:-1]) or sent > tries:
+            return [f"{name}: too often"]
+        return [] if last in final or sent == tries else [f"{name}: given up too early"]
+
+    def _sent(self, ordinal: int) -> int:
+        """In how many batches that were not refused as a whole."""
+        batches = self.stage.fake.made.values()
+        ids = (split_custom_id(row.custom_id) for batch in batches for row in batch.rows)
+        return sum(parts is not None and parts[1] == ordinal for parts in ids)
 
 
 def history(seed: int, root: Path) -> History:
     """Play a seed in an empty folder."""
+    random.seed(seed)  # jitter
     dice = random.Random(seed)
     rows = dice.choice((1, 3, 12, 12, 25))
     clock = VirtualClock()
@@ -104,26 +145,32 @@ def history(seed: int, root: Path) -> History:
         clock.now,
         quirks,
         rows=lambda ordinal, turn: endings.get((ordinal, turn), "ok"),
-        takes=dice.choice((5.0, 60.0, 4000.0)),
+        takes=dice.choice((5.0, 60.0, 900.0)),
         rates=RATES,
     )
     spec = Spec(
         model=MODEL,
         prompt=Prompt(user="{{ text }}"),
         batch=BatchSize(rows=dice.choice((1, 4, 10)), in_flight=dice.choice((1, 2, 8))),
-        policy=Policy(brake=None, poll=dice.choice((None, 30.0)), retries=dice.choice((0, 1, 2)), max_paid=10),
+        policy=Policy(
+            brake=None,
+            poll=dice.choice((None, 60.0)),
+            retries=dice.choice((0, 1, 2)),
+            max_paid=10,
+            follow_up_after=dice.choice((0, 300, 3600)),
+        ),
     )
     stage = set_stage(root, rows, fake, clock, spec)
-    worlds = [_world(dice) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
+    worlds = [_world(dice, clock) for _ in range(dice.choice((0, 1, 2, 3, 4)))]
     end = asyncio.run(stage.live_on(worlds))
     return History(seed, end, asyncio.run(stage.verdict()), stage, rows, bool(quirks.repeated_creates))
 
 
-def _world(dice: random.Random) -> World:
-    at = dice.randint(1, 300)
+def _world(dice: random.Random, clock: Clock) -> World:
+    at = dice.randint(1, dice.choice((30, 150, 400)))
     when: When = "before" if dice.random() < 0.5 else "after"
-    if dice.random() < 0.3:
-        return FaultyWorld(at, when, 0.01, random.Random(dice.random()).random)
+    if dice.random() < 0.5:
+        return FaultyWorld(at, when, random.Random(dice.random()), clock)
     return World(at, when)
 
 

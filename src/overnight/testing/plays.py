@@ -145,6 +145,7 @@ class Stage:
             rows = list(csv.DictReader(file))
         return Verdict(
             keys=[row["id"] for row in rows],
+            ends=[row["status"] for row in rows],
             statuses=Counter(row["status"] for row in rows),
             executed_twice=self.fake.executed_twice(),
             answered_twice=[str(row) for row in self.fake.answered_twice()],
@@ -160,6 +161,7 @@ class Verdict:
     """The judgement of a play."""
 
     keys: list[str]
+    ends: list[str]  # status by row
     statuses: Counter[str]
     executed_twice: list[str]
     answered_twice: list[str]
