@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from overnight.api import Client, Results, run
     from overnight.spec import Spec
+    from overnight.types import Selection
 
 __version__ = "0.1.0"
-__all__ = ["Client", "Results", "Spec", "__version__", "run"]
+__all__ = ["Client", "Results", "Selection", "Spec", "__version__", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +20,6 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("overnight.api"), name)
     if name == "Spec":
         return importlib.import_module("overnight.spec").Spec
+    if name == "Selection":
+        return importlib.import_module("overnight.types").Selection
     raise AttributeError(f"module 'overnight' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 T = TypeVar("T")
+BLOCK = 1_000
+"""Rows that are handed over at a time."""
 
 
 def run(
@@ -78,7 +81,21 @@ def _spec(spec: Spec | Mapping[str, Any] | str | Path | None, fields: Mapping[st
     if isinstance(spec, str | Path):
         return load_spec(Path(spec), fields)
     known = msgspec.to_builtins(spec) if isinstance(spec, Spec) else dict(spec or {})
-    return spec_from({**known, **fields}, "run()")
+    told = {**known, **fields}
+    if "answer" in told:
+        told["answer"] = _answer(told["answer"])
+    return spec_from(told, "run()")
+
+
+def _answer(given: Any) -> Any:
+    """A pydantic model, as the answer itself or as its schema, becomes the JSON Schema it stands for."""
+    from overnight.data.schemas import schema_of
+
+    if isinstance(given, type):
+        return {"schema": schema_of(given)}
+    if isinstance(given, Mapping) and isinstance(given.get("schema"), type):
+        return {**given, "schema": schema_of(given["schema"])}
+    return given
 
 
 class Results:
@@ -88,8 +105,40 @@ class Results:
         self.job_id = job_id
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Rows as dictionaries, in the source's order."""
-        return iter(wait_for(self._rows()))
+        """Rows as dictionaries, in the source's order, made a block at a time."""
+        blocks: queue.Queue[list[dict[str, Any]] | BaseException | None] = queue.Queue(maxsize=2)
+        left = threading.Event()
+
+        async def read() -> None:
+            async with Client() as client:
+                block: list[dict[str, Any]] = []
+                async for row in client.rows(self.job_id):
+                    block.append(row)
+                    if len(block) == BLOCK:
+                        blocks.put(block)
+                        block = []
+                    if left.is_set():
+                        return
+                blocks.put(block)
+
+        def produce() -> None:
+            try:
+                asyncio.run(read())
+                blocks.put(None)
+            except BaseException as error:  # noqa: BLE001
+                blocks.put(error)
+
+        # A thread of its own: the caller may have a loop already, and may stop iterating at any row.
+        threading.Thread(target=produce, daemon=True).start()
+        try:
+            while (block := blocks.get()) is not None:
+                if isinstance(block, BaseException):
+                    raise block
+                yield from block
+        finally:
+            left.set()
+            while not blocks.empty():
+                blocks.get()
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -103,10 +152,6 @@ class Results:
         except ImportError:
             raise UsageError("Arrow tables need pyarrow: pip install 'overnight[parquet]'") from None
         return pyarrow.Table.from_pylist(list(self))
-
-    async def _rows(self) -> list[dict[str, Any]]:
-        async with Client() as client:
-            return [row async for row in client.rows(self.job_id)]
 
 
 def wait_for(task: Coroutine[Any, Any, T]) -> T:
