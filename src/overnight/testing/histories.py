@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from traceback import format_exception_only, format_tb
 
 from overnight.core.cost import Rates
 from overnight.engine.runner import End, EndReason
@@ -24,6 +27,10 @@ from overnight.wire.openai import split_custom_id
 RATES = Rates(375_000, 37_500, 2_250_000)
 """Batch prices of gpt-5.4-mini, so that the job's books and the fake's invoice can be compared to the last digit."""
 MODEL = "openai/gpt-5.4-mini"
+MEMORY = Path("/dev/shm")  # noqa: S108 - TemporaryDirectory makes a folder of its own there
+"""Where a durable write costs nothing."""
+LONGEST = 120.0
+"""Real seconds after which a history is one that does not end; they take less than one."""
 GOOD = ("ok", "duplicate", "foreign")
 """Words of a row that succeeds."""
 FOR_GOOD = ("400", "truncated", "refused")
@@ -137,7 +144,7 @@ def history(seed: int, root: Path) -> History:
     """Play a seed in an empty folder."""
     random.seed(seed)  # jitter
     dice = random.Random(seed)
-    rows = dice.choice((1, 3, 12, 12, 25))
+    rows = dice.choice((1, 3, 8, 8, 15))
     clock = VirtualClock()
     endings = {(row, turn): dice.choice(ENDINGS) for row in range(rows) for turn in range(10)}
     quirks = _quirks(dice)
@@ -162,8 +169,29 @@ def history(seed: int, root: Path) -> History:
     )
     stage = set_stage(root, rows, fake, clock, spec)
     worlds = [_world(dice, clock) for _ in range(dice.choice((0, 1, 2, 3, 4)))]
-    end = asyncio.run(stage.live_on(worlds))
+    end = asyncio.run(_until_the_end(stage, worlds))
     return History(seed, end, asyncio.run(stage.verdict()), stage, rows, bool(quirks.repeated_creates))
+
+
+async def _until_the_end(stage: Stage, worlds: Sequence[World]) -> End:
+    async with asyncio.timeout(LONGEST):
+        return await stage.live_on(worlds)
+
+
+def problems_of(seed: int, root: Path | None = None) -> list[str]:
+    """What is wrong with a seed's history, whatever it raises included; empty where nothing is. It is played in `root`,
+    which stays, or in a folder of memory that goes."""
+    with ExitStack() as stack:
+        folder = root or Path(stack.enter_context(TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)))
+        try:
+            return history(seed, folder).problems()
+        except Exception as error:  # noqa: BLE001 - a bug is what is looked for
+            return [*format_exception_only(error), *format_tb(error.__traceback__)[-3:]]
+
+
+def replay(seed: int) -> str:
+    """The command that plays a seed again."""
+    return f"python -m overnight.testing.prove --seed {seed}"
 
 
 def _world(dice: random.Random, clock: Clock) -> World:
