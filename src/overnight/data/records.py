@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from overnight.errors import UsageError
@@ -31,6 +31,33 @@ class Record:
     line: int  # 1-based physical line at which it starts; row of the file for Parquet
     values: Mapping[str, Any] | None
     problem: str | None = None
+
+
+BLOCK_ROWS = 100
+BLOCK_BYTES = 256 << 10
+"""Records are read in blocks of so many, or as many as have so many bytes: more would fall out of the processor's
+caches, fewer would cost more in calls."""
+
+
+@dataclass(slots=True)
+class Block:
+    """Records that follow each other: `lines` and `values` of each, as in `Record`, and problems by position."""
+
+    first: int
+    lines: list[int] = field(default_factory=list)
+    values: list[Mapping[str, Any] | None] = field(default_factory=list)
+    problems: dict[int, str] = field(default_factory=dict)
+
+    def add(self, line: int, values: Mapping[str, Any] | None, problem: str | None = None) -> None:
+        """One record more."""
+        if problem is not None:
+            self.problems[len(self.values)] = problem
+        self.lines.append(line)
+        self.values.append(values)
+
+    def __iter__(self) -> Iterator[Record]:
+        for at, (line, values) in enumerate(zip(self.lines, self.values, strict=True)):
+            yield Record(self.first + at, line, values, self.problems.get(at))
 
 
 def filled(value: object) -> bool:
@@ -64,28 +91,33 @@ class Run:
     first_ordinal: int
     offset: int
     line: int
-    read: Callable[[Run], Iterator[Record]]
+    read: Callable[[Run], Iterator[Block]]
     rows: int = 0
     length: int = 0
     next_line: int = 0
     sha256: str = ""
-    _begun: tuple[Record, Iterator[Record]] | None = None
+    _begun: tuple[Block, Iterator[Block]] | None = None
 
     def begin(self) -> bool:
-        """Read the first record; False where there is none."""
+        """Read the first records; False where there are none."""
         self.next_line = self.line
-        records = self.read(self)
-        first = next(records, None)
+        blocks = self.read(self)
+        first = next(blocks, None)
         if first is not None:
-            self._begun = (first, records)
+            self._begun = (first, blocks)
         return first is not None
 
-    def __iter__(self) -> Iterator[Record]:
+    def blocks(self) -> Iterator[Block]:
+        """The records in blocks, none of them empty."""
         if self._begun is not None or self.begin():
             assert self._begun is not None
-            first, records = self._begun
+            first, blocks = self._begun
             yield first
-            yield from records
+            yield from blocks
+
+    def __iter__(self) -> Iterator[Record]:
+        for block in self.blocks():
+            yield from block
 
 
 class SourceFile(Protocol):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Any, BinaryIO
 
-from overnight.data.records import RECORD_BYTES, Record, Run
+from overnight.data.records import BLOCK_BYTES, BLOCK_ROWS, RECORD_BYTES, Block, Run
 from overnight.data.text_files import TextFile, TextRuns, too_long
 from overnight.errors import UsageError
 
@@ -60,36 +60,68 @@ class CsvFile:
 
     def _parse(
         self, run: Run, stream: BinaryIO, digest: Any, rows: float, size: int, wanted: frozenset[str] | None
-    ) -> Iterator[Record]:
-        width, ordinal = len(self.columns), run.first_ordinal
-        names = [name for name in self.columns if wanted is None or name in wanted]
-        pick = itemgetter(*map(self.columns.index, names)) if len(names) > 1 else None
-        single = self.columns.index(names[0]) if len(names) == 1 else 0
+    ) -> Iterator[Block]:
         lines = _Lines(run, stream, digest)
         reader = csv.reader(lines, strict=True, delimiter=self._delimiter)
-        while run.rows < rows and run.length < size:
+        values_of = self._picker(wanted)
+        ended, failure = False, None
+        while not ended and run.rows < rows and run.length < size:
+            block = Block(run.first_ordinal + run.rows)
+            most, stop = min(BLOCK_ROWS, rows - run.rows), min(run.length + BLOCK_BYTES, size)
+            try:
+                ended = self._fill(block, run, lines, reader, values_of, most, stop)
+            except (UsageError, OSError, EOFError, zlib.error) as error:
+                failure = error
+            run.rows += len(block.values)
+            if block.values:
+                yield block
+            if failure is not None:
+                raise failure
+
+    def _picker(self, wanted: frozenset[str] | None) -> Callable[[list[str]], dict[str, str]]:
+        """Makes the wanted values of a record of them all."""
+        names = [name for name in self.columns if wanted is None or name in wanted]
+        if len(names) == len(self.columns):
+            return lambda row: dict(zip(names, row, strict=True))
+        if len(names) < 2:
+            single = self.columns.index(names[0]) if names else 0
+            return lambda row: dict.fromkeys(names, row[single])
+        pick = itemgetter(*map(self.columns.index, names))
+        return lambda row: dict(zip(names, pick(row), strict=True))
+
+    def _fill(
+        self,
+        block: Block,
+        run: Run,
+        lines: _Lines,
+        reader: Iterator[list[str]],
+        values_of: Callable[[list[str]], dict[str, str]],
+        most: float,
+        stop: int,
+    ) -> bool:
+        """Read records into the block until it holds `most` of them or the run is `stop` bytes long. True where there
+        are no more."""
+        width, numbers, values = len(self.columns), block.lines, block.values
+        while len(values) < most and run.length < stop:
             line = lines.start_record()
-            problem = None
             try:
                 row = next(reader)
             except StopIteration:
-                return
+                return True
             except csv.Error as error:
-                row, problem = [], self._quote_problem(run, line, error)
-            if not row and problem is None:
+                block.add(line, None, self._quote_problem(run, line, error))
+                lines.bad = 0
                 continue
-            run.rows += 1
             if lines.bad:
-                problem, lines.bad = f"{run.file}, line {lines.bad}: not valid UTF-8", 0
-            elif problem is None and len(row) != width:
+                block.add(line, None, f"{run.file}, line {lines.bad}: not valid UTF-8")
+                lines.bad = 0
+            elif len(row) == width:
+                numbers.append(line)
+                values.append(values_of(row))
+            elif row:
                 problem = f"{run.file}, line {line}: {len(row)} fields where the header has {width}"
-            if problem is not None:
-                yield Record(ordinal, line, None, problem)
-            elif pick is not None:
-                yield Record(ordinal, line, dict(zip(names, pick(row), strict=True)))
-            else:
-                yield Record(ordinal, line, dict.fromkeys(names, row[single]))
-            ordinal += 1
+                block.add(line, None, problem)
+        return False
 
     def _quote_problem(self, run: Run, line: int, error: csv.Error) -> str:
         """The problem of a record on one line. A record that went on over its line has an open quote: nobody can
@@ -120,10 +152,10 @@ class _Lines:
         return self._lines
 
     def _decoded(self, stream: BinaryIO, digest: Any | None) -> Iterator[str]:
-        run, readline = self.run, stream.readline
+        run, readline, update = self.run, stream.readline, None if digest is None else digest.update
         while raw := readline(RECORD_BYTES + 1):
-            if digest is not None:
-                digest.update(raw)
+            if update is not None:
+                update(raw)
             run.length += len(raw)
             if run.length - self._record > RECORD_BYTES:
                 raise too_long(run.file, self._line)

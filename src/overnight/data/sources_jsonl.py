@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import orjson
 
-from overnight.data.records import RECORD_BYTES, Record, Run, Unreadable
+from overnight.data.records import BLOCK_BYTES, BLOCK_ROWS, RECORD_BYTES, Block, Run, Unreadable
 from overnight.data.text_files import TextFile, TextRuns, too_long
 
 _SNIFFED = 1000
 _EXACT = 1 << 63  # orjson turns integers beyond 64 bits into floats: none of those is smaller than this
+_PLAIN = frozenset({str, int, bool, type(None)})  # what holds no float
 
 Values = Mapping[str, Any]
 
@@ -33,6 +34,22 @@ def parse_object(line: bytes) -> Values:
         if kind is not str and kind is not int and _suspicious(value) and _has_large_integer(line):
             raise Unreadable("an integer over 64 bits: write it as a string")
     return values
+
+
+def parse_objects(lines: Sequence[bytes]) -> list[Values | None] | None:
+    """What `parse_object` gives for each of these lines; None where it may raise for one of them."""
+    try:
+        found: list[Values | None] = list(map(orjson.loads, lines))
+    except orjson.JSONDecodeError:
+        return None
+    kinds: set[type] = set()
+    for values in found:
+        if type(values) is not dict:
+            return None
+        kinds.update(map(type, values.values()))
+    if not kinds <= _PLAIN and any(map(_suspicious, found)):
+        return None
+    return found
 
 
 def _suspicious(value: object) -> bool:
@@ -72,31 +89,48 @@ class JsonlFile:
         self.columns = _columns(head[start:], parse)
         self._text = text
         self._read = parse
+        self._read_all = parse_objects if parse is parse_object else None
         runs = TextRuns(text, self._parse, start, 1)
         self.runs, self.again, self.digest, self.close = runs.runs, runs.again, runs.digest, text.close
 
     def _parse(
         self, run: Run, stream: BinaryIO, digest: Any, rows: float, size: int, wanted: frozenset[str] | None
-    ) -> Iterator[Record]:
-        readline, update, parse, ordinal = stream.readline, digest.update, self._read, run.first_ordinal
+    ) -> Iterator[Block]:
+        readline, update, ordinal = stream.readline, digest.update, run.first_ordinal
         while run.rows < rows and run.length < size:
-            raw = readline(RECORD_BYTES + 1)
-            if not raw:
+            raws, taken = list[bytes](), 0
+            most, left = min(BLOCK_ROWS, rows - run.rows), min(BLOCK_BYTES, RECORD_BYTES, size - run.length)
+            while taken < left and len(raws) < most and (raw := readline(RECORD_BYTES + 1)):
+                update(raw)
+                raws.append(raw)
+                taken += len(raw)
+            if not raws:
                 return
-            line = run.next_line
-            if len(raw) > RECORD_BYTES:
-                raise too_long(run.file, line)
-            update(raw)
-            run.length += len(raw)
-            run.next_line = line + 1
-            if raw.isspace():
-                continue
-            run.rows += 1
-            try:
-                yield Record(ordinal, line, parse(raw))
-            except Unreadable as error:
-                yield Record(ordinal, line, None, f"{run.file}, line {line}: {error}")
-            ordinal += 1
+            endless = len(raws[-1]) > RECORD_BYTES
+            block = self._block(run, ordinal, raws[:-1] if endless else raws)
+            run.length += taken
+            run.next_line += len(raws)
+            run.rows += len(block.values)
+            ordinal += len(block.values)
+            if block.values:
+                yield block
+            if endless:
+                raise too_long(run.file, run.next_line - 1)
+
+    def _block(self, run: Run, ordinal: int, raws: list[bytes]) -> Block:
+        """Those lines as records; blank ones are none."""
+        first = run.next_line
+        found = self._read_all(raws) if self._read_all is not None else None
+        if found is not None:
+            return Block(ordinal, list(range(first, first + len(raws))), found)
+        block = Block(ordinal)
+        for line, raw in enumerate(raws, first):
+            if not raw.isspace():
+                try:
+                    block.add(line, self._read(raw))
+                except Unreadable as error:
+                    block.add(line, None, f"{run.file}, line {line}: {error}")
+        return block
 
 
 def _columns(head: bytes, parse: Callable[[bytes], Values]) -> tuple[str, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from overnight.data.records import Cut, Record, Run
+from overnight.data.records import BLOCK_ROWS, Block, Cut, Run
 from overnight.errors import UsageError
 from overnight.types import Segment
 
@@ -83,16 +84,18 @@ class ParquetFile:
             yield start, rows, ceil(size)
 
     def _run(self, first: int, rows: int, size: int, ordinal: int, wanted: frozenset[str] | None) -> Run:
-        def read(run: Run) -> Iterator[Record]:
+        def read(run: Run) -> Iterator[Block]:
             source = self._take(first, wanted)
-            for values, problem in source:
-                line = run.next_line
-                where = f"{run.file}, row {line}: {problem}" if problem else None
-                run.rows += 1
-                run.next_line += 1
-                yield Record(ordinal + run.rows - 1, line, values, where)
-                if run.rows == rows:
+            while run.rows < rows:
+                block = Block(ordinal + run.rows)
+                for values, problem in islice(source, min(BLOCK_ROWS, rows - run.rows)):
+                    line = run.next_line + len(block.values)
+                    block.add(line, values, f"{run.file}, row {line}: {problem}" if problem else None)
+                if not block.values:
                     break
+                run.rows += len(block.values)
+                run.next_line += len(block.values)
+                yield block
             self._idle = (first + run.rows, wanted, source)
             run.length = size
             run.sha256 = self._digest(first, rows)

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
-from overnight.data.records import RECORD_BYTES, Cut, Record, Run
+from overnight.data.records import RECORD_BYTES, Block, Cut, Run
 from overnight.errors import UsageError
 from overnight.types import Segment
 
@@ -110,10 +110,10 @@ class _Gzip(io.BufferedReader):
         self._below.close()
 
 
-Parse = Callable[[Run, BinaryIO, Any, float, int, frozenset[str] | None], Iterator[Record]]
-"""How one text format finds records, `(run, stream, digest, rows, size, wanted)`: yields them from the stream, which
-stands at the run's offset, until `rows` or `size` is reached; feeds every byte to `digest` and counts `run.rows`,
-`run.length` and `run.next_line`."""
+Parse = Callable[[Run, BinaryIO, Any, float, int, frozenset[str] | None], Iterator[Block]]
+"""How one text format finds records, `(run, stream, digest, rows, size, wanted)`: yields blocks of them from the
+stream, which stands at the run's offset, until `rows` or `size` is reached; feeds every byte to `digest` and counts
+`run.rows`, `run.length` and `run.next_line`. What it raises comes behind the records before it."""
 
 
 class TextRuns:
@@ -170,7 +170,7 @@ class TextRuns:
     def _run(
         self, first_ordinal: int, offset: int, line: int, rows: float, size: int, wanted: frozenset[str] | None
     ) -> Run:
-        def read(run: Run) -> Iterator[Record]:
+        def read(run: Run) -> Iterator[Block]:
             digest = hashlib.sha256(self._seed)
             stream = self._text.take(offset)
             try:
