@@ -58,15 +58,16 @@ def _texts(rows: int, size: int, seed: int) -> Iterator[tuple[str, str]]:
     plain = [_sentence(random, 0) for _ in range(3_000)]
     foreign = [_sentence(random, 2) for _ in range(1_000)]
     for _ in range(rows):
-        found, length, joint = [], 0, "\n\n" if random.random() < 0.2 else " "
+        found, length, paragraph = list[str](), 0, 4 if random.random() < 0.2 else size
         if random.random() < 0.75:
             found.append(random.choice(foreign))
             length = len(found[0].encode())
         while length < size:
             sentence = random.choice(plain)
             found.append(sentence)
-            length += len(sentence) + len(joint)
-        text = joint.join(found).encode()[:size].decode(errors="ignore")
+            length += len(sentence) + 2
+        parts = (" ".join(found[at : at + paragraph]) for at in range(0, len(found), paragraph))
+        text = "\n\n".join(parts).encode()[:size].decode(errors="ignore")
         yield found[-1][:60].rstrip("., "), text
 
 
