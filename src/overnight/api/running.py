@@ -205,6 +205,8 @@ class Running:
     ) -> End:
         """See `Client.run`."""
         home = self.home
+        if job.planned is None or job.planned != job.approved:
+            raise UsageError(f"job {job.id} is planned but not approved: `overnight run` with its spec goes on")
         while True:
             lease = await self.take(job)
             if lease is not None:
@@ -218,7 +220,7 @@ class Running:
             if is_finished(view):
                 return End(EndReason.FINISHED, view)
             if once or stop():
-                return End(EndReason.STOPPED, view)
+                return End(EndReason.ONCE if once else EndReason.STOPPED, view)
             await home.clock.sleep(home.nap / 5)
 
     async def _advance(self, job: Job, lease: Lease, on_look: Look | None, stop: Stop, once: bool) -> End:

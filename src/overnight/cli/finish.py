@@ -87,7 +87,9 @@ class Finish:
             case EndReason.STOPPED:
                 return "interrupted"
             case EndReason.ONCE:
-                return "waiting for the provider" if self.status.view.open else "nothing can be done now"
+                if self.status.view.open:
+                    return "waiting for the provider"
+                return "finished" if self.status.finished else "waiting to be sent"
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         from overnight.core.cost import dollars
@@ -133,8 +135,11 @@ class Finish:
         if unsent:
             yield f"not yet sent: {plural(unsent, 'batch', 'batches')}"
         if reason is EndReason.HELD:
-            undecidable = self.end.hold is not None and self.end.hold.kind == "undecidable"
-            yield f"decide: overnight reconcile {job.id}" if undecidable else f"go on: overnight resume {job.id}"
+            kind = "" if self.end.hold is None else self.end.hold.kind
+            yield {
+                "undecidable": f"decide: overnight reconcile {job.id}",
+                "limit": "go on: the same command with a higher limit",
+            }.get(kind, f"go on: overnight resume {job.id}")
         else:
             yield f"go on: overnight watch {job.id}"
 

@@ -84,6 +84,18 @@ def _settings(*, hidden: bool) -> list[click.Parameter]:
     ]
 
 
+_OF_EVERY_VERB: Final = (
+    click.Option(
+        ["--json"],
+        is_flag=True,
+        help="One JSON document on standard output.",
+        expose_value=False,
+        callback=_keep_json,
+    ),
+    *_settings(hidden=True),
+)
+
+
 class Verb(click.Command):
     """A verb. It takes the settings as well, before or after its name, and `--json`."""
 
@@ -91,11 +103,7 @@ class Verb(click.Command):
         """Its own options, then those that every verb has."""
         own = super().get_params(ctx)
         help_option = own.pop()
-        as_json = click.Option(
-            ["--json"], is_flag=True, help="One JSON document on standard output.", expose_value=False,
-            callback=_keep_json,
-        )  # fmt: skip
-        return [*own, as_json, *_settings(hidden=True), help_option]
+        return [*own, *_OF_EVERY_VERB, help_option]
 
 
 class Verbs(click.Group):
