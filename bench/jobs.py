@@ -20,8 +20,7 @@ SYSTEM = (
 )
 PLAIN = "{{ title }}\n\n{{ text }}"
 LOGIC = (
-    "{% if text|length > 1000 %}A long document{% else %}A short note{% endif %}, {{ title|upper }}:\n"
-    "{% set parts = text.split('. ') %}{{ parts[0]|trim }}.\n\n{{ text|replace('\\n', ' ') }}"
+    "{% if text|length > 1000 %}A long document{% else %}A short note{% endif %}, {{ title|upper }}:\n\n{{ text }}"
     "{% if 'price' in text %}\n\nMind the price.{% endif %}"
 )
 SCHEMA: dict[str, Any] = {

@@ -320,7 +320,7 @@ def test_a_key_that_repeats_one_of_an_earlier_planning(tmp_path: Path, book: Boo
 
 def test_equal_hashes_are_no_equal_keys(tmp_path: Path, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("keys", "planning"):
-        monkeypatch.setattr(f"overnight.data.{module}.key_hash", lambda key: 7)
+        monkeypatch.setattr(f"overnight.data.{module}.key_hash", lambda key: bytes(8))
     assert book.plan(spec_of(ten(tmp_path), key="id")).requests == 10
     assert "is the same as in" in refusal(
         Book(book.blobs), spec_of(table(tmp_path, [f"k{n % 9},x" for n in range(10)]), key="id")

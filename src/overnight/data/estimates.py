@@ -8,13 +8,17 @@ MESSAGE_TOKENS = 4  # the frame of a chat message
 ANSWER_TOKENS = 3  # the start of the answer
 
 
-def estimate(text: str) -> tuple[float, float]:
-    """The tokens of a text: expected, and not exceeded in practice (two ASCII bytes, or one other byte, a token). How
-    many bytes are not ASCII is exact for characters of two bytes, and too many, never too few, for longer ones."""
-    size = len(text)
-    if text.isascii():
-        return size / ASCII_BYTES_PER_TOKEN, size / 2
-    total = len(text.encode())
-    other = min(2 * (total - size), total)
-    ascii_bytes = total - other
-    return ascii_bytes / ASCII_BYTES_PER_TOKEN + other / OTHER_BYTES_PER_TOKEN, ascii_bytes / 2 + other
+def estimate(*texts: str) -> tuple[float, float]:
+    """The tokens of the texts: expected, and not exceeded in practice (two ASCII bytes, or one other byte, a token).
+    How many bytes are not ASCII is exact for characters of two bytes, and too many, never too few, for longer ones."""
+    plain = other = 0
+    for text in texts:
+        size = len(text)
+        if text.isascii():
+            plain += size
+        else:
+            total = len(text.encode())
+            foreign = min(2 * (total - size), total)
+            other += foreign
+            plain += total - foreign
+    return plain / ASCII_BYTES_PER_TOKEN + other / OTHER_BYTES_PER_TOKEN, plain / 2 + other

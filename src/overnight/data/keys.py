@@ -11,9 +11,9 @@ import heapq
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import pairwise
+from typing import Any
 
 import orjson
 
@@ -26,25 +26,21 @@ _HELD = 1 << 19  # hashes in memory while merging
 _LEAST = 256
 
 
-def key_hash(key: str) -> int:
+def key_hash(key: str) -> bytes:
     """8 bytes of BLAKE2b."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "little")
+    return blake2b(key.encode(), digest_size=8).digest()
 
 
-def write_hashes(blobs: Blobs, job_id: JobId, segment: int, hashes: Iterable[int] | None) -> bool:
+def write_hashes(blobs: Blobs, job_id: JobId, segment: int, hashes: Sequence[bytes] | None) -> bool:
     """Keep a segment's hashes, in any order; True where two of them are the same. None: it has no keys, and those of an
     earlier plan are removed."""
     if hashes is None:
         blobs.delete(_name(job_id, segment))
         return False
-    held = array("Q", sorted(hashes))
-    repeated = any(one == other for one, other in pairwise(held))
-    if sys.byteorder == "big":
-        held.byteswap()
     with blobs.create(_name(job_id, segment)) as writer:
-        writer.write(held.tobytes())
+        writer.write(b"".join(sorted(hashes)))
         writer.commit()
-    return repeated
+    return len(set(hashes)) < len(hashes)
 
 
 class Keys:
@@ -82,6 +78,15 @@ class Keys:
         place = self._source.place(file, line)
         raise UsageError(f"{place}: the key ({self._column}) {what}: every row needs one of its own")
 
+    def texts(self, rows: Sequence[Mapping[str, Any] | None]) -> list[str] | None:
+        """What `text` gives for each of these rows; None where it may raise for one of them."""
+        found: list[Any] = [None if values is None else values.get(self._column) for values in rows]
+        kinds = set(map(type, found))
+        if kinds == {int}:
+            return list(map(str, found))
+        plain = kinds == {str} and all(found) and not any(map(str.isspace, found))
+        return found if plain else None
+
     def check(self, segments: Sequence[Segment]) -> None:
         """Raises `UsageError`, naming both places, where two records of these segments have the same key."""
         repeated = find_repeated(self._blobs, self._job_id, segments)
@@ -113,6 +118,7 @@ def find_repeated(blobs: Blobs, job_id: JobId, segments: Sequence[Segment]) -> t
 
 def _compare(blobs: Blobs, job_id: JobId, segments: Sequence[Segment], value: int) -> tuple[int, int] | None:
     seen: dict[str, int] = {}
+    sought = value.to_bytes(8, "big")
     for segment in segments:
         hashes = _load(blobs, _name(job_id, segment.index), 0, segment.rows)
         at = bisect_left(hashes, value)
@@ -121,7 +127,7 @@ def _compare(blobs: Blobs, job_id: JobId, segments: Sequence[Segment], value: in
         with blobs.open(segment.rows_blob) as file:
             for ordinal, line in enumerate(file, segment.first_ordinal):
                 key = orjson.loads(line)[0]
-                if key and key_hash(key) == value:
+                if key and key_hash(key) == sought:
                     if key in seen:
                         return seen[key], ordinal
                     seen[key] = ordinal
@@ -142,7 +148,7 @@ def _load(blobs: Blobs, name: str, first: int, most: int) -> array[int]:
         block = array("Q", reader.read_at(8 * first, 8 * most))
     finally:
         reader.close()
-    if sys.byteorder == "big":
+    if sys.byteorder == "little":  # the file is sorted as bytes
         block.byteswap()
     return block
 

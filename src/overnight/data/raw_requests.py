@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -123,6 +123,9 @@ class RawRequests:
         url, body, peek = rendered
         line = request_line(custom_id(self._tag, ordinal, generation), url, body)
         return Request(peek.model or "", url, line, *estimate(body.decode()), peek.limit, _inputs(peek, url))
+
+    def request_all(self, first: int, generation: int, rows: Sequence[Values | None]) -> None:
+        """As `Requests.request_all`: every body needs a look of its own."""
 
 
 def _limit_name(url: str) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orjson import dumps
 
 from overnight.data.estimates import ANSWER_TOKENS, MESSAGE_TOKENS, estimate
-from overnight.data.records import filled
+from overnight.data.records import Unreadable, filled
 from overnight.errors import UsageError
 from overnight.spec import Prompt
 from overnight.types import Endpoint
-from overnight.wire.openai import AnswerFormat, custom_id, request_body, request_line
+from overnight.wire.openai import AnswerFormat, custom_id, custom_id_form, request_body, request_line
 
 if TYPE_CHECKING:
     from overnight.data.templates import Template
@@ -49,6 +50,18 @@ class Request(NamedTuple):
     """What counts against the provider's limit of requests in a batch: for embeddings, the texts."""
 
 
+class Requested(NamedTuple):
+    """Several requests of one model and endpoint: the lines of each, and the sums of the rest."""
+
+    model: str
+    endpoint: str
+    lines: list[bytes]
+    tokens: float
+    ceiling: float
+    max_output: int | None
+    inputs: int
+
+
 class Requests(Protocol):
     """How the rows of a job become requests."""
 
@@ -63,6 +76,10 @@ class Requests(Protocol):
 
     def request(self, ordinal: int, generation: int, rendered: Any) -> Request:
         """The request of a rendered row."""
+
+    def request_all(self, first: int, generation: int, rows: Sequence[Values | None]) -> Requested | None:
+        """The requests of rows whose ordinals count on from `first`; None where one of them is empty, cannot be
+        rendered, or needs a look of its own for any other reason."""
 
 
 class PromptRequests:
@@ -82,7 +99,7 @@ class PromptRequests:
             )
         self.columns: frozenset[str] | None = frozenset(self._names)
         self._open, (self._first, *self._pieces), order = _around_holes(turns, shape)
-        self._renders = [templates[at].render for at in order]
+        self._holes = [templates[at] for at in order]
         self._fixed = _fixed_tokens(turns, shape)
         copies = shape.parameters.get("n") or 1
         self._max_output = None if shape.max_output is None else shape.max_output * copies
@@ -96,19 +113,36 @@ class PromptRequests:
 
     def render(self, values: Values) -> list[str]:
         """The texts of the holes, in their order in the line."""
-        return [render(values) for render in self._renders]
+        return [template.render(values) for template in self._holes]
 
     def request(self, ordinal: int, generation: int, rendered: list[str]) -> Request:
         """As `Requests.request`."""
         parts = [self._open, custom_id(self._tag, ordinal, generation).encode(), self._first]
         tokens, ceiling = self._fixed
         for text, piece in zip(rendered, self._pieces, strict=True):
-            parts.append(dumps(text))
-            parts.append(piece)
+            parts += (dumps(text), piece)
             more, most = estimate(text)
             tokens += more
             ceiling += most
         return Request(self._model, self._endpoint, b"".join(parts), tokens, ceiling, self._max_output, 1)
+
+    def request_all(self, first: int, generation: int, rows: Sequence[Values | None]) -> Requested | None:
+        """As `Requests.request_all`."""
+        present, count = [values for values in rows if values is not None], len(rows)
+        if len(present) < count or any(map(self.is_empty, present)):
+            return None
+        try:
+            rendered = [template.render_all(present) for template in self._holes]
+        except Unreadable:
+            return None
+        form = b"%b".join(piece.replace(b"%", b"%%") for piece in (self._first, *self._pieces))
+        form = self._open.replace(b"%", b"%%") + custom_id_form(self._tag, generation).encode() + form
+        holes = [map(dumps, texts) for texts in rendered]
+        lines = list(map(form.__mod__, zip(range(first, first + count), *holes, strict=True)))
+        tokens, ceiling = estimate(*chain.from_iterable(rendered))
+        tokens, ceiling = count * self._fixed[0] + tokens, count * self._fixed[1] + ceiling
+        most = None if self._max_output is None else self._max_output * count
+        return Requested(self._model, self._endpoint, lines, tokens, ceiling, most, count)
 
 
 _Turn = tuple[str, "str | Template"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import orjson
 
 from overnight.data import spans
@@ -11,6 +12,7 @@ from overnight.ports import Blobs, BlobWriter
 from overnight.types import FailureKind, JobId, Segment, Span
 
 _NO_PROBLEM = b",null,null]\n"
+_encoder = msgspec.json.Encoder()
 
 
 def row_list_name(job_id: JobId, segment: int) -> str:
@@ -34,10 +36,16 @@ class RowListWriter:
         if len(self._lines) == 1000:
             self.flush()
 
+    def add_all(self, keys: Sequence[str]) -> None:
+        """Records without a problem."""
+        self.flush()
+        self._writer.write(_encoder.encode_lines([(key, None, None) for key in keys]))
+
     def flush(self) -> None:
         """Write what waits."""
-        self._writer.write(b"".join(self._lines))
-        self._lines.clear()
+        if self._lines:
+            self._writer.write(b"".join(self._lines))
+            self._lines.clear()
 
 
 def problems(blobs: Blobs, segment: Segment, among: Sequence[Span]) -> Iterator[tuple[int, FailureKind, str]]:

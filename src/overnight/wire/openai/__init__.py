@@ -21,6 +21,7 @@ from overnight.wire.openai.objects import (
 from overnight.wire.openai.requests import (
     AnswerFormat,
     custom_id,
+    custom_id_form,
     request_body,
     request_line,
     split_custom_id,
@@ -33,6 +34,7 @@ __all__ = [
     "batch_from",
     "batch_object",
     "custom_id",
+    "custom_id_form",
     "error_envelope",
     "error_failure",
     "error_line",

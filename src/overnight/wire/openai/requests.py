@@ -29,6 +29,11 @@ def custom_id(tag: str, ordinal: int, generation: int, digits: int = 9) -> str:
     return f"{tag}-{ordinal:0{digits}d}-{generation:02d}"
 
 
+def custom_id_form(tag: str, generation: int) -> str:
+    """What `custom_id` makes an id with, as a form for `%` that lacks the ordinal only."""
+    return f"{tag}-%09d-{generation:02d}"
+
+
 def split_custom_id(text: str) -> tuple[str, int, int] | None:
     """`(tag, ordinal, generation)`, or None where the id is not of our form."""
     match = _CUSTOM_ID.fullmatch(text)
