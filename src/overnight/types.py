@@ -170,7 +170,6 @@ class Shard:
     blob: str
     rows: int
     size: int  # bytes
-    sha256: str
     model: str
     endpoint: str
     spans: tuple[Span, ...]

@@ -129,7 +129,7 @@ def batch(
     spans = tuple(spans)
     rows = sum(stop - start for start, stop in spans)
     shard = Shard(
-        ShardId(f"s{number}"), JOB, None, generation, "", rows, 1, "", "gpt-5.4-mini", endpoint, spans, 1, 1, 1, tries
+        ShardId(f"s{number}"), JOB, None, generation, "", rows, 1, "gpt-5.4-mini", endpoint, spans, 1, 1, 1, tries
     )
     remote = RemoteBatch(RemoteId(f"batch_{number}"), RemoteState.ENDED, "completed", usage=usage, end=end)
     return Batch(

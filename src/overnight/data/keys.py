@@ -7,23 +7,25 @@ files, and only then are keys themselves compared.
 from __future__ import annotations
 
 import difflib
-import heapq
 import sys
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 
+from overnight.data.records import filled_texts
 from overnight.data.sources import Source
 from overnight.errors import UsageError
 from overnight.ports import Blobs
 from overnight.types import JobId, Segment
 
-_HELD = 1 << 19  # hashes in memory while merging
+_HELD = 1 << 17  # hashes in memory while merging
 _LEAST = 256
+_MOST_HASH = (1 << 64) - 1
 
 
 def key_hash(key: str) -> bytes:
@@ -81,11 +83,9 @@ class Keys:
     def texts(self, rows: Sequence[Mapping[str, Any] | None]) -> list[str] | None:
         """What `text` gives for each of these rows; None where it may raise for one of them."""
         found: list[Any] = [None if values is None else values.get(self._column) for values in rows]
-        kinds = set(map(type, found))
-        if kinds == {int}:
-            return list(map(str, found))
-        plain = kinds == {str} and all(found) and not any(map(str.isspace, found))
-        return found if plain else None
+        if filled_texts(found):
+            return found
+        return list(map(str, found)) if set(map(type, found)) == {int} else None
 
     def check(self, segments: Sequence[Segment]) -> None:
         """Raises `UsageError`, naming both places, where two records of these segments have the same key."""
@@ -104,16 +104,31 @@ class Keys:
 
 def find_repeated(blobs: Blobs, job_id: JobId, segments: Sequence[Segment]) -> tuple[int, int] | None:
     """The ordinals of two records of these segments with the same key, or None."""
-    names = [_name(job_id, segment.index) for segment in segments]
-    held = max(_LEAST, _HELD // max(1, len(names)))
-    before = -1
-    for value in heapq.merge(*(_hashes(blobs, name, held) for name in names)):
-        if value == before:
-            found = _compare(blobs, job_id, segments, value)
-            if found is not None:
-                return found
-        before = value
+    for hashes in _in_order(blobs, [_name(job_id, segment.index) for segment in segments]):
+        if len(set(hashes)) < len(hashes):
+            for value in sorted(value for value, times in Counter(hashes).items() if times > 1):
+                found = _compare(blobs, job_id, segments, value)
+                if found is not None:
+                    return found
     return None
+
+
+def _in_order(blobs: Blobs, names: Sequence[str]) -> Iterator[list[int]]:
+    """All hashes of these files, the smaller ones first, equal ones of two files together: as many at a time as the file that gets
+    on least allows."""
+    held = max(_LEAST, _HELD // max(1, len(names)))
+    places = dict.fromkeys(names, 0)
+    while places:
+        heads = {name: _load(blobs, name, at, held) for name, at in places.items()}
+        least = min((head[-1] for head in heads.values() if len(head) == held), default=_MOST_HASH)
+        taken: list[int] = []
+        for name, head in heads.items():
+            count = bisect_right(head, least)
+            taken += head[:count]
+            places[name] += count
+            if count == len(head) < held:
+                del places[name]
+        yield taken
 
 
 def _compare(blobs: Blobs, job_id: JobId, segments: Sequence[Segment], value: int) -> tuple[int, int] | None:
@@ -132,13 +147,6 @@ def _compare(blobs: Blobs, job_id: JobId, segments: Sequence[Segment], value: in
                         return seen[key], ordinal
                     seen[key] = ordinal
     return None
-
-
-def _hashes(blobs: Blobs, name: str, held: int) -> Iterator[int]:
-    at = 0
-    while block := _load(blobs, name, at, held):
-        yield from block
-        at += len(block)
 
 
 def _load(blobs: Blobs, name: str, first: int, most: int) -> array[int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from overnight.errors import UsageError
 from overnight.types import Segment
@@ -65,6 +65,11 @@ def filled(value: object) -> bool:
     if isinstance(value, str):
         return bool(value) and not value.isspace()
     return value is not None and value not in ([], {})
+
+
+def filled_texts(column: Collection[object]) -> bool:
+    """Whether all of these are texts that are not empty: `filled`, at a fraction of the cost."""
+    return set(map(type, column)) == {str} and all(column) and not any(map(str.isspace, cast(Collection[str], column)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from orjson import dumps
 
 from overnight.data.estimates import ANSWER_TOKENS, MESSAGE_TOKENS, estimate
-from overnight.data.records import Unreadable, filled
+from overnight.data.records import Unreadable, filled, filled_texts
 from overnight.errors import UsageError
 from overnight.spec import Prompt
 from overnight.types import Endpoint
@@ -111,6 +111,13 @@ class PromptRequests:
                 return False
         return True
 
+    def _any_empty(self, rows: Sequence[Values]) -> bool:
+        # As a rule there is a column with a text in every row.
+        for name in self._names:
+            if filled_texts([values.get(name) for values in rows]):
+                return False
+        return any(map(self.is_empty, rows))
+
     def render(self, values: Values) -> list[str]:
         """The texts of the holes, in their order in the line."""
         return [template.render(values) for template in self._holes]
@@ -129,7 +136,7 @@ class PromptRequests:
     def request_all(self, first: int, generation: int, rows: Sequence[Values | None]) -> Requested | None:
         """As `Requests.request_all`."""
         present, count = [values for values in rows if values is not None], len(rows)
-        if len(present) < count or any(map(self.is_empty, present)):
+        if len(present) < count or self._any_empty(present):
             return None
         try:
             rendered = [template.render_all(present) for template in self._holes]

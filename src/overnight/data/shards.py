@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, Self
+from typing import Self
 
 from overnight.data.requests import Request, Requested
 from overnight.errors import UsageError
@@ -129,7 +128,6 @@ class _Open:
     model: str
     endpoint: str
     writer: BlobWriter = field(init=False)
-    digest: Any = field(default_factory=hashlib.sha256)
     lines: list[bytes] = field(default_factory=list)
     waiting: int = 0
     size: int = 0
@@ -206,7 +204,6 @@ class _Open:
             blob=self.blob,
             rows=self.rows,
             size=self.size,
-            sha256=self.digest.hexdigest(),
             model=self.model,
             endpoint=self.endpoint,
             spans=tuple(self.spans),
@@ -225,8 +222,6 @@ class _Open:
             self.spans.append((self.start, self.stop))
 
     def _flush(self) -> None:
-        block = b"".join(self.lines)
+        self.writer.write(b"".join(self.lines))
         self.lines.clear()
         self.waiting = self.size
-        self.writer.write(block)
-        self.digest.update(block)

@@ -88,7 +88,6 @@ def a_shard(name: str, segment: int | None = 0, spans: tuple[Span, ...] | None =
         blob=f"jobs/{JOB}/shards/{name}.jsonl",
         rows=rows,
         size=100 * rows,
-        sha256="1" * 64,
         model="m",
         endpoint="/v1/chat/completions",
         spans=spans,
