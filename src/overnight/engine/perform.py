@@ -34,8 +34,9 @@ from overnight.errors import ProviderError
 from overnight.ports import Changes
 from overnight.types import Batch, Failure, FailureKind, Job, RemoteBatch, RemoteState
 
-CLEAN_TRIES = 3
-"""Attempts to delete our files of one batch before they are left to the provider's own expiry."""
+CLEAN_TRIES = 8
+"""Attempts to delete our files of one batch before they are left to the provider's own expiry: with the runner's pauses
+between them, some minutes of an outage."""
 CLEAN_AT_ONCE = 20
 
 
@@ -119,7 +120,7 @@ async def cancel(work: Work, batch: Batch) -> None:
 
 async def clean(work: Work) -> None:
     """Delete our files of some ended batches, after their results are committed. What cannot be deleted after some
-    tries is left to the provider's own expiry, and said."""
+    tries, or may not be by this key, is left to the provider's own expiry, and said."""
     for batch in await work.store.to_clean(work.job_id, CLEAN_AT_ONCE):
         if not work.terms.spec.policy.keep_remote:
             try:
@@ -127,7 +128,7 @@ async def clean(work: Work) -> None:
             except ProviderError as error:
                 tries = work.clean_tries.get(batch.id, 0) + 1
                 work.clean_tries[batch.id] = tries
-                if tries < CLEAN_TRIES:
+                if tries < CLEAN_TRIES and error.failure.kind is FailureKind.TRANSIENT:
                     raise
                 work.log("not_cleaned", {"batch": batch.id, "reason": error.failure.message})
         await work.step(batch, RemoteCleaned())

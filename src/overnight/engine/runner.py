@@ -128,8 +128,7 @@ class Runner:
 
     async def _troubled(self, failure: Failure) -> None:
         if failure.kind is FailureKind.ACCOUNT:
-            await self.work.hold(Hold("account", failure.message, 4))
-            return
+            await self.work.hold(_held_by(failure))
         if self._trouble is None:
             self._trouble_since = self.work.clock.elapsed()
         self._trouble = failure
@@ -158,12 +157,14 @@ class Runner:
             return End(EndReason.FINISHED, view)
         if self._stop():
             return End(EndReason.STOPPED, view)
+        if self._trouble is not None and self._trouble.kind is FailureKind.ACCOUNT:
+            return End(EndReason.HELD, view, hold=_held_by(self._trouble))  # asking on would not make it better
         if self._trouble is not None:
             long = self.work.clock.elapsed() - self._trouble_since >= self._patience
             return End(EndReason.TROUBLE, view, failure=self._trouble) if long or once else None
         if decision.actions:
             return None
-        if view.job.hold is not None and not _moving(view):
+        if view.job.hold is not None and decision.wake_at is None:  # nothing is out that it still waits for
             return End(EndReason.HELD, view, hold=view.job.hold)
         if view.open and all(batch.state is BatchState.HELD for batch in view.open) and decision.wake_at is None:
             message = "a submission cannot be told from others at the provider: overnight reconcile decides"
@@ -172,9 +173,8 @@ class Runner:
         return End(EndReason.ONCE, view) if once and not settling else None
 
 
-def _moving(view: JobView) -> bool:
-    """Whether batches are out that a held job still waits for."""
-    return any(batch.state in {BatchState.IN_PROGRESS, BatchState.CANCELING, BatchState.ENDED} for batch in view.open)
+def _held_by(failure: Failure) -> Hold:
+    return Hold("account", failure.message, 4)
 
 
 def lease_name(job_id: JobId) -> str:
