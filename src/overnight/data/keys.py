@@ -114,8 +114,8 @@ def find_repeated(blobs: Blobs, job_id: JobId, segments: Sequence[Segment]) -> t
 
 
 def _in_order(blobs: Blobs, names: Sequence[str]) -> Iterator[list[int]]:
-    """All hashes of these files, the smaller ones first, equal ones of two files together: as many at a time as the file that gets
-    on least allows."""
+    """All hashes of these files, the smaller first, equal ones of two files together: as many at a time as the file
+    that gets on least allows."""
     held = max(_LEAST, _HELD // max(1, len(names)))
     places = dict.fromkeys(names, 0)
     while places:
