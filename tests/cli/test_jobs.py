@@ -99,6 +99,8 @@ def test_mended_rows_go_into_the_same_table(pipeline: Pipeline, place: Path) -> 
         "Say: something",
     ]
     assert answers["k3"]["attempts"] == "2"
+    for key, text in (("k3", "Say: three"), ("k7", "Say: seven"), ("empty", "Say: something")):
+        assert call("show", "rows", key, "--json").document["request"]["body"]["messages"][-1]["content"] == text
     assert all(row["status"] == "succeeded" for row in answers.values())
 
 
