@@ -108,9 +108,16 @@ async def _failed(work: Work, batch: Batch, remote: RemoteBatch) -> None:
 
 
 async def cancel(work: Work, batch: Batch) -> None:
-    """Ask the provider to cancel; where the batch is over already, take in how it ended."""
+    """Ask the provider to cancel; where the batch is over already, or cannot be canceled, take in how it stands."""
     assert batch.remote is not None
-    remote = await work.provider.cancel(batch.remote.id)
+    try:
+        remote = await work.provider.cancel(batch.remote.id)
+    except ProviderError as error:
+        if error.failure.kind in {FailureKind.TRANSIENT, FailureKind.ACCOUNT}:
+            await poll(work, (batch,))  # it may end meanwhile
+            raise
+        work.log("not_canceled", {"batch": batch.id, "remote": batch.remote.id, "reason": error.failure.message})
+        remote = None
     asked = await work.step(batch, CancelRequested(work.clock.now()))
     if remote is not None and remote.state in {RemoteState.IN_PROGRESS, RemoteState.CANCELING}:
         await work.commit(Changes(batches=(evolve(asked, Polled(remote, work.clock.now())),)))

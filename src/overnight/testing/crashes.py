@@ -30,7 +30,15 @@ class World:
         self.when = when
         self.calls: list[str] = []
         self.dead = False
+        self._opened: list[Any] = []
         self._lock = threading.Lock()
+
+    def bury(self) -> None:
+        """Close what the process left open, as the system does. A blob that was being written goes, as it does when the
+        next process opens the home."""
+        for port in self._opened:
+            port.__exit__(None, None, None) if hasattr(port, "commit") else port.close()
+        self._opened.clear()
 
     def wrap(self, name: str, port: Any) -> Any:
         """The port, seen from this world."""
@@ -38,6 +46,11 @@ class World:
 
     async def arrive(self, name: str) -> None:
         """Wait here as long as the process is stopped; a sound one never is."""
+
+    def opened(self, port: Any) -> None:
+        """Note what the process has open."""
+        with self._lock:
+            self._opened.append(port)
 
     def before(self, name: str) -> bool:
         """Count a call; True when the world dies right after it."""
@@ -79,6 +92,8 @@ class StoppedWorld(World):
             await self._clock.sleep(max(self._until - self._clock.elapsed(), 0.0))
 
 
+OPENING = frozenset({"blobs.create", "blobs.open", "blobs.reader"})
+"""Calls whose effect is what they return: an open file."""
 _UNCOUNTED = frozenset({"find_job", "batches", "short_polling", "close"})
 
 
@@ -110,6 +125,8 @@ class _Proxy:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             dies = world.before(name)
             result = call(*args, **kwargs)
+            if name in OPENING:
+                world.opened(result)
             world.after(name, dies)
             return _Proxy(world, name, result) if hasattr(result, "read") or hasattr(result, "commit") else result
 

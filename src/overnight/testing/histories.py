@@ -17,7 +17,7 @@ from overnight.engine.runner import End, EndReason
 from overnight.errors import LocalError, OvernightError, ProviderError, StoreError
 from overnight.ports import Clock
 from overnight.spec import BatchSize, Policy, Prompt, Spec
-from overnight.testing.crashes import When, World
+from overnight.testing.crashes import OPENING, When, World
 from overnight.testing.openai_fake import FakeOpenAI, Quirks
 from overnight.testing.plays import Stage, Verdict, set_stage
 from overnight.testing.virtual_time import VirtualClock
@@ -62,7 +62,7 @@ class FaultyWorld(World):
     def after(self, name: str, dies: bool) -> None:
         """As in a sound world, but for the faults."""
         super().after(name, dies)
-        if name not in _OPENING:
+        if name not in OPENING:
             self._fail(name, done=True)
 
     def _fail(self, name: str, *, done: bool = False) -> None:
@@ -74,8 +74,6 @@ class FaultyWorld(World):
 SLOW = 0.05
 FAULTS: Mapping[str, float] = {"store": 0.003, "blobs": 0.003, "provider": 0.03}
 """How often a call fails, each before and after it."""
-_OPENING = frozenset({"blobs.create", "blobs.open", "blobs.reader"})
-"""Their effect is what they return: where that is lost, nothing was done."""
 
 
 def _fault(port: str, *, refuses: bool) -> OvernightError:

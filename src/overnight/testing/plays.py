@@ -90,6 +90,7 @@ class Stage:
                 return end
         finally:
             self.dead.add(owner)
+            world.bury()
 
     def _canceling(self, client: Client, job_id: JobId) -> asyncio.Task[None]:
         """Somebody who cancels when it is time: a party of the clock until then."""

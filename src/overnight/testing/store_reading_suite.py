@@ -66,6 +66,11 @@ class StoreReadingSuite(StorePlace):
                 *(later[0].id, order[2].id, order[3].id),
             ]
             assert (await other.view(JOB, 1501.0, 9)).next_ready is None
+            asked = Event(JOB, 1400.0, "cancel_asked")
+            await other.ask(JOB, asked, lambda job: replace(job, cancel_requested=True))
+            canceled = await other.view(JOB, 1400.0, 9)  # what waits for its time need not wait to be canceled
+            assert {batch.id for batch in later} < {batch.id for batch in canceled.ready}
+            assert canceled.next_ready is None
 
         self.play(scenario)
 
