@@ -248,7 +248,7 @@ class Store(StoreReader, Protocol):
         compare and set, again on conflict."""
 
     async def view(self, job_id: JobId, now: float, ready: int) -> JobView:
-        """The view, with at most `ready` planned batches."""
+        """The view, with at most `ready` planned batches; where the job is canceled all of them are ready."""
 
     async def backlog(self, job_id: JobId, limit: int) -> Sequence[Batch]:
         """Batches with retryable rows that no follow-up has taken, oldest first."""

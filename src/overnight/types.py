@@ -380,7 +380,7 @@ class JobView:
 
     job: Job
     open: tuple[Batch, ...]  # OPEN_STATES, oldest first
-    ready: tuple[Batch, ...]  # some PLANNED batches with not_before <= now, in order of rank, segment, creation
+    ready: tuple[Batch, ...]  # some PLANNED batches that are due (all are to a cancel), by rank, segment, creation
     next_ready: float | None  # earliest not_before of the other PLANNED ones
     totals: JobTotals
     oldest_backlog: float | None  # when the longest waiting backlog was collected

@@ -11,7 +11,7 @@ from overnight.engine.runner import EndReason
 from overnight.spec import BatchSize, Policy, Prompt, Spec
 from overnight.testing.crashes import World
 from overnight.testing.histories import MODEL, RATES
-from overnight.testing.openai_fake import KEY, FakeOpenAI, Refusal
+from overnight.testing.openai_fake import FakeOpenAI, Refusal
 from overnight.testing.plays import Stage, play, set_stage
 from overnight.testing.virtual_time import VirtualClock
 

@@ -38,7 +38,9 @@ VISIBILITY = 60.0
 """The same delay elsewhere (contracts: 15.1, step 4)."""
 FOLLOW_UP_ROWS = 5_000
 """A follow-up of so many rows is full, where the spec does not say."""
-WARNINGS = frozenset({"trouble", "create_unknown", "not_found", "answers_gone", "not_cleaned", "late_create_canceled"})
+WARNINGS = frozenset(
+    {"trouble", "create_unknown", "not_found", "answers_gone", "not_cleaned", "not_canceled", "late_create_canceled"}
+)
 """Log lines that are worth a look; the others tell what happened."""
 
 Look = Callable[[JobView, Decision], None]
@@ -230,7 +232,7 @@ class Running:
             view = await home.store.view(job.id, home.clock.now(), 1)
             if is_finished(view):
                 return End(EndReason.FINISHED, view)
-            if view.job.hold is not None and not view.open:
+            if view.job.hold is not None and not view.open and not view.job.cancel_requested:
                 return End(EndReason.HELD, view, hold=view.job.hold)
             async with self.provider(job) as provider:
                 work = await self.work(job, lease, provider)

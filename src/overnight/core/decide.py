@@ -148,9 +148,9 @@ def decide(view: JobView, now: float, elapsed: float, waits: Mapping[BatchId, Wa
 
 
 def _decision(view: JobView, draft: _Draft) -> Decision:
-    nothing_open = not view.open and not draft.actions
-    waiting = bool(view.ready) or view.next_ready is not None or view.totals.backlog > 0
-    finished = nothing_open and _approved(view) and (view.job.cancel_requested or not waiting)
+    nothing_open = not view.open and not draft.actions and not view.ready and view.next_ready is None
+    waiting = view.totals.backlog > 0 and not view.job.cancel_requested
+    finished = nothing_open and _approved(view) and not waiting
     wake = min(draft.wakes) if draft.wakes else None
     return Decision(tuple(draft.actions), None if finished else wake, finished)
 

@@ -11,6 +11,7 @@ from overnight.data.joined import Joined
 from overnight.data.mended import Mending, mended_ordinals, write_mended
 from overnight.data.shards import Most
 from overnight.data.spans import Spans, position
+from overnight.engine.operate import carry_out_cancel
 from overnight.engine.work import Work, in_thread
 from overnight.errors import UsageError
 from overnight.ports import Changes
@@ -45,6 +46,7 @@ async def mend(work: Work, task: Mending, selected: Spans) -> Mended:
     strange = next((key for key, ordinal in ordinals.items() if position(selected, ordinal) is None), None)
     if strange is not None:
         raise UsageError("a mended row is not among the rows that were planned: run the whole job first")
+    await carry_out_cancel(work)
     batches = [batch async for batch in work.store.batches(work.job_id)]
     busy = [batch.shard.spans for batch in batches if batch.state not in FINAL_STATES]
     waiting = {batch.id for batch in await work.store.backlog(work.job_id, 1_000_000)}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from overnight.core.machine import RowsTaken, SubmitAbsent, SubmitAccepted, evolve
+from overnight.core.machine import CanceledUnsent, RowsTaken, SubmitAbsent, SubmitAccepted, evolve
 from overnight.data.follow_up import write_follow_up
 from overnight.data.joined import Joined
 from overnight.data.ledger import Line
@@ -30,6 +30,9 @@ from overnight.types import (
     Segment,
     Shard,
 )
+
+READY = 200
+"""Batches that are given up at a time."""
 
 
 async def cancel(store: Store, job_id: JobId, at: float) -> Job:
@@ -67,6 +70,7 @@ class Chosen:
 async def retry(work: Work, chosen: Chosen) -> int:
     """Put the chosen rows into new batches and return how many they are: rows that ended without success and are not
     on their way already. One transaction."""
+    await carry_out_cancel(work)
     busy = [batch async for batch in work.store.batches(work.job_id) if batch.state not in FINAL_STATES]
     waiting = {batch.id for batch in await work.store.backlog(work.job_id, 1_000_000)}
     rows: list[tuple[int, int, int, Shard]] = []
@@ -101,6 +105,20 @@ async def retry(work: Work, chosen: Chosen) -> int:
     await work.commit(Changes(batches=after, new_shards=tuple(shards), new_batches=new, events=(told,)))
     await work.store.ask(work.job_id, told, lambda job: replace(job, cancel_requested=False))
     return len(rows)
+
+
+async def carry_out_cancel(work: Work) -> None:
+    """Give up what a canceled job holds back, batches that are not sent and rows that wait for another attempt, so that
+    nothing but what is chosen after it goes out."""
+    while (view := await work.store.view(work.job_id, work.clock.now(), READY)).job.cancel_requested:
+        waiting = await work.store.backlog(work.job_id, READY)
+        if not view.ready and not waiting:
+            return
+        now = work.clock.now()
+        after = [evolve(batch, CanceledUnsent(now)) for batch in view.ready]
+        after += [evolve(batch, RowsTaken(0, backlog=True)) for batch in waiting]
+        told = work.event("given_up", unsent=len(view.ready), waiting=len(waiting))
+        await work.commit(Changes(batches=tuple(after), events=(told,)))
 
 
 def _failed(work: Work, segment: Segment, batches: Sequence[Batch], chosen: Chosen) -> list[tuple[Line, Batch]]:

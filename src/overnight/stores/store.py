@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -148,7 +149,7 @@ class SqlStore(SqlReader):
         return await self._database.write(work)
 
     async def view(self, job_id: JobId, now: float, ready: int) -> JobView:
-        """The view of one moment, with at most `ready` planned batches."""
+        """The view of one moment, with at most `ready` planned batches; to a cancel no backoff matters."""
         return await self._database.read(lambda connection: _view(connection, job_id, now, ready))
 
     async def backlog(self, job_id: JobId, limit: int) -> Sequence[Batch]:
@@ -253,7 +254,7 @@ def _of(job_id: JobId) -> Select[*tuple[Any, ...]]:
 
 def _view(connection: Connection, job_id: JobId, now: float, ready: int) -> JobView:
     job = the_job(connection, job_id)
-    asked = {"job": job_id, "now": now, "ready": ready}
+    asked = {"job": job_id, "now": math.inf if job.cancel_requested else now, "ready": ready}
     return JobView(
         job=job,
         open=tuple(load_batches(connection, _OPEN, asked)),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from overnight.errors import InvariantError
-from overnight.ports import Changes, Lease, Store
+from overnight.ports import Changes, Event, Lease, Store
 from overnight.testing.examples import (
     JOB,
     a_batch,
@@ -51,9 +51,11 @@ class StoreReadingSuite(StorePlace):
             ]
             gone = [a_batch(f"open {state}", a_shard(f"o {state}"), state) for state in BatchState]
             await store.commit(lease, planned([*gone[1:], early, *ready, *later]))
+            asked = Event(JOB, 1400.0, "asked")
+            job = await other.ask(JOB, asked, lambda job: replace(job, cancel_requested=False))
             view = await other.view(JOB, 1400.0, 3)
             order = [early, ready[1], ready[0], ready[2]]
-            assert view.job == a_job()
+            assert view.job == job
             assert [batch.id for batch in view.ready] == [batch.id for batch in order[:3]]
             assert view.next_ready == 1500.0
             assert [batch.state for batch in view.open] == [
@@ -66,7 +68,6 @@ class StoreReadingSuite(StorePlace):
                 *(later[0].id, order[2].id, order[3].id),
             ]
             assert (await other.view(JOB, 1501.0, 9)).next_ready is None
-            asked = Event(JOB, 1400.0, "cancel_asked")
             await other.ask(JOB, asked, lambda job: replace(job, cancel_requested=True))
             canceled = await other.view(JOB, 1400.0, 9)  # what waits for its time need not wait to be canceled
             assert {batch.id for batch in later} < {batch.id for batch in canceled.ready}
