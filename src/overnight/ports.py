@@ -221,9 +221,9 @@ class StoreReader(Protocol):
 class Store(StoreReader, Protocol):
     """Jobs, segments, shards, batches, events and leases."""
 
-    async def acquire(self, name: str, owner: str, seconds: float, force: bool = False) -> Lease | None:
-        """Take the lease, with a new epoch, when it is free, expired by the store's clock, or `force` says that its
-        owner is known to be dead; else None. The same owner gets it again under the same epoch."""
+    async def acquire(self, name: str, owner: str, seconds: float, dead: str | None = None) -> Lease | None:
+        """Take the lease, with a new epoch, when it is free, expired by the store's clock, or still that of `dead`, an
+        owner known to be gone; else None. The same owner gets it again under the same epoch."""
 
     async def holder(self, name: str) -> Lease | None:
         """Whose lease it is (expired ones too), or None where it is free."""

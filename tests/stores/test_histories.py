@@ -50,10 +50,10 @@ class Histories(RuleBasedStateMachine):
     def run(self, step):  # type: ignore[no-untyped-def]
         return self.runner.run(step)
 
-    @rule(which=st.integers(0, 1), owner=OWNERS, seconds=SECONDS, force=st.booleans())
-    def acquire(self, which: int, owner: str, seconds: float, force: bool) -> None:
-        got = self.run(self.stores[which].acquire("job", owner, seconds, force))
-        if self.owner not in {None, owner} and self.expires > self.time and not force:
+    @rule(which=st.integers(0, 1), owner=OWNERS, seconds=SECONDS, dead=st.none() | OWNERS)
+    def acquire(self, which: int, owner: str, seconds: float, dead: str | None) -> None:
+        got = self.run(self.stores[which].acquire("job", owner, seconds, dead))
+        if self.owner not in {None, owner, dead} and self.expires > self.time:
             assert got is None
             return
         self.epoch += self.owner != owner

@@ -68,6 +68,7 @@ class Running:
 
     def __init__(self, home: Workspace) -> None:
         self.home = home
+        self._busy: set[JobId] = set()  # jobs that this very client works on: a lease knows only processes
 
     # ------------------------------------------------------------------------------------------ knowing
 
@@ -124,10 +125,26 @@ class Running:
     # ------------------------------------------------------------------------------------------- owning
 
     async def take(self, job: Job) -> Lease | None:
-        """The job's lease, or None where another process is at work."""
+        """The job's lease, or None where somebody else, of another process or of this one, is at work."""
         home = self.home
-        seconds = self.lease_seconds(spec_of(job))
-        return await take(home.store, lease_name(job.id), home.owner, seconds, home.is_dead)
+        if job.id in self._busy:
+            return None
+        self._busy.add(job.id)
+        lease = None
+        try:
+            seconds = self.lease_seconds(spec_of(job))
+            lease = await take(home.store, lease_name(job.id), home.owner, seconds, home.is_dead)
+        finally:
+            if lease is None:
+                self._busy.discard(job.id)
+        return lease
+
+    async def give_back(self, job: Job, lease: Lease) -> None:
+        """Let others have the job."""
+        try:
+            await self.home.store.release(lease)
+        finally:
+            self._busy.discard(job.id)
 
     @asynccontextmanager
     async def owned(self, job: Job) -> AsyncIterator[Lease]:
@@ -142,7 +159,7 @@ class Running:
             heart.cancel()
             with suppress(asyncio.CancelledError, LeaseLost):
                 await heart
-            await self.home.store.release(lease)
+            await self.give_back(job, lease)
 
     async def _beat(self, lease: Lease, seconds: float) -> None:
         while True:
@@ -239,7 +256,7 @@ class Running:
                 await self.check_account(work, view.job)
                 return await Runner(work, on_look=on_look, stop=stop, nap=home.nap).run(once=once)
         finally:
-            await home.store.release(work.lease if work is not None else lease)
+            await self.give_back(job, work.lease if work is not None else lease)
 
     def log(self, name: str, data: Mapping[str, object]) -> None:
         """One line of JSON in the log: times, counts, ids and reasons, never content or keys."""

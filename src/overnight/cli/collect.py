@@ -67,7 +67,8 @@ def collect(call: Call, on_done: str | None) -> int:
 async def _advanced(client: Client, job: Job, interrupts: Interrupts) -> Finish | None:
     """What became of the job, or None where there was nothing to do for it."""
     before = await client.status(job.id)
-    if job.planned is None or (before.job.hold is not None and not before.view.open):
+    held = before.job.hold is not None and not before.job.cancel_requested
+    if job.planned is None or (held and not before.view.open):
         return None
     if before.finished and (job.output is None or await client.is_exported(job.id, Path(job.output))):
         return None

@@ -43,8 +43,9 @@ class End:
 async def take(store: Store, name: str, owner: str, seconds: float, is_dead: Callable[[str], bool]) -> Lease | None:
     """The lease of a job: free, expired, or of an owner that is known to be gone. None: somebody else is at work."""
     holder = await store.holder(name)
-    force = holder is not None and holder.owner != owner and is_dead(holder.owner)
-    return await store.acquire(name, owner, seconds, force=force)
+    gone = holder is not None and holder.owner != owner and is_dead(holder.owner)
+    # By name: another heir may have been faster, and he is alive.
+    return await store.acquire(name, owner, seconds, holder.owner if holder is not None and gone else None)
 
 
 class Runner:

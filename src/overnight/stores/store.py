@@ -55,9 +55,9 @@ class SqlStore(SqlReader):
         super().__init__(database)
         self._now = now
 
-    async def acquire(self, name: str, owner: str, seconds: float, force: bool = False) -> Lease | None:
-        """Take the lease, with a new epoch, when it is free, expired by the store's clock, or `force` says that its
-        owner is known to be dead; else None. The same owner gets it again under the same epoch."""
+    async def acquire(self, name: str, owner: str, seconds: float, dead: str | None = None) -> Lease | None:
+        """Take the lease, with a new epoch, when it is free, expired by the store's clock, or still that of `dead`, an
+        owner known to be gone; else None. The same owner gets it again under the same epoch."""
 
         def work(connection: Connection) -> Lease | None:
             now = self._now()
@@ -68,7 +68,7 @@ class SqlStore(SqlReader):
                     insert(schema.leases).values(name=name, owner=owner, epoch=1, expires_at=lease.expires_at)
                 )
                 return lease
-            if held.owner not in {None, owner} and held.expires_at > now and not force:
+            if held.owner not in {None, owner, dead} and held.expires_at > now:
                 return None
             lease = Lease(name, owner, held.epoch if held.owner == owner else held.epoch + 1, now + seconds)
             connection.execute(

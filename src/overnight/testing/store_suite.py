@@ -106,11 +106,12 @@ class StoreSuite(StorePlace):
 
         self.play(scenario)
 
-    def test_force_takes_the_lease_of_an_owner_known_to_be_dead(self) -> None:
+    def test_the_lease_of_an_owner_known_to_be_dead_is_taken_once(self) -> None:
         async def scenario(store: Store, other: Store) -> None:
             dead = await store.acquire("x", "a", 60)
-            heir = await other.acquire("x", "b", 60, force=True)
+            heir = await other.acquire("x", "b", 60, dead="a")
             assert heir == Lease("x", "b", 2, 1060.0)
+            assert await store.acquire("x", "c", 60, dead="a") is None  # he knew it as well, and came later
             assert dead is not None
             with pytest.raises(LeaseLost):
                 await store.commit(dead, Changes())
@@ -161,7 +162,7 @@ class StoreSuite(StorePlace):
     def test_a_commit_of_a_zombie_writes_nothing(self) -> None:
         async def scenario(store: Store, other: Store) -> None:
             lease = await self.begin(store)
-            assert await other.acquire("job", "b", 60, force=True) is not None
+            assert await other.acquire("job", "b", 60, dead="a") is not None
             with pytest.raises(LeaseLost):
                 await store.commit(lease, _everything_new())
             assert [self.count(table) for table in TABLES] == [0] * len(TABLES)
