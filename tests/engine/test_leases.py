@@ -59,7 +59,7 @@ def test_one_client_asked_twice_works_once(tmp_path: Path) -> None:
             await asyncio.sleep(0)
             with pytest.raises(JobBusy):
                 await client.retry(job.id)
-            done, _ = await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
             stage.clock.leave()
             ends = await asyncio.gather(first, second)
             assert [end.reason for end in ends] == [EndReason.FINISHED] * 2

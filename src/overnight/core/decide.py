@@ -174,7 +174,7 @@ def _open_batch(
             _settle(batch, view, now, elapsed, waits.get(batch.id), terms, draft)
         case BatchState.IN_PROGRESS | BatchState.CANCELING:
             look = next_poll(batch, now, terms.poll)
-            wanted = batch.cancel_requested or view.job.cancel_requested
+            wanted = batch.cancel_requested or view.job.cancel_requested or batch.duplicate_of is not None
             if wanted and batch.state is BatchState.IN_PROGRESS and (not batch.cancel_requested or look <= now):
                 draft.actions.append(Cancel(batch))  # a cancel is asked again at every look until it shows
             elif look <= now:

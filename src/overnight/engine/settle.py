@@ -71,7 +71,6 @@ def _twin(work: Work, batch: Batch, remote: RemoteBatch, now: float) -> Batch:
         accepted_at=now,
         first_seen_at=now,
         remote=remote,
-        cancel_requested=True,
         duplicate_of=BatchId(batch.id),
     )
 

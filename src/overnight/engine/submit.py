@@ -94,8 +94,10 @@ async def _not_sent(work: Work, batch: Batch, failure: Failure) -> None:
 
 async def refuse(work: Work, batch: Batch, failure: Failure, event: Callable[[bool], BatchEvent]) -> None:
     """Commit a refusal of the whole batch, before or after acceptance: its shard goes out again in a new batch, or
-    its rows end with the failure; trouble of the account holds the job as well."""
-    fate = fate_of_shard(failure, batch.tries, work.terms.spec.policy)
+    its rows end with the failure; trouble of the account holds the job as well. The rows of a duplicate are the other
+    batch's to send again."""
+    duplicate = batch.duplicate_of is not None
+    fate = None if duplicate else fate_of_shard(failure, batch.tries, work.terms.spec.policy)
     after = evolve(batch, event(fate is None))
     new = () if fate is None else (work.successor(batch, fate.delay),)
     told = work.event("refused", batch, kind=failure.kind, code=failure.code, status=failure.status, again=bool(new))
