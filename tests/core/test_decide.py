@@ -39,6 +39,7 @@ from overnight.types import (
     RemoteId,
     RemoteState,
     Selection,
+    Tokens,
 )
 from tests.core.test_machine import batch
 
@@ -252,6 +253,8 @@ MOST = 100 * 1_000_000 + 160 * 10_000_000  # the ceiling of SHARD
         ({"max_cost": 2 * MOST}, JobTotals(cost=PicoUSD(MOST)), RATES, 1),
         ({"max_cost": 2 * MOST}, JobTotals(open_tokens=100, open_max_output=160), RATES, 1),
         ({"max_cost": 2 * MOST}, JobTotals(cost=PicoUSD(MOST), unknown_rows=1), RATES, 0),
+        # Batches whose price is not known, only the standard one that stands in: their tokens count.
+        ({"max_cost": 2 * MOST}, JobTotals(cost_unknown=1, tokens=Tokens(100, 0, 160)), RATES, 1),
         ({"max_cost": MOST}, JobTotals(), None, 0),
     ],
 )

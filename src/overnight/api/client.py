@@ -14,6 +14,7 @@ from overnight.api.running import JobBusy, Look, Running, Stop, new_id, spec_of
 from overnight.app import Workspace, open_workspace
 from overnight.config import Config, read_config
 from overnight.core.cost import cost
+from overnight.core.decide import committed
 from overnight.core.identity import run_tag
 from overnight.data.mended import Mending
 from overnight.data.merge import MergeSummary
@@ -156,7 +157,9 @@ class Client:
         """Why the plan may not be sent as it is: a limit, or an expectation that does not hold."""
         totals = await self._home.store.totals(preview.job.id)
         unexpected = prepare.check_expected_rows(preview.spec, preview.summary)
-        return unexpected or prepare.over_limits(preview, totals.sent, totals.cost)
+        price = self._running.prices(preview.spec)
+        spent = PicoUSD(committed(totals, price.batch or price.standard))
+        return unexpected or prepare.over_limits(preview, totals.sent, spent)
 
     async def check_access(self, preview: Preview) -> None:
         """Raises `UsageError` where the provider's key is missing."""

@@ -13,7 +13,7 @@ from typing import assert_never
 from overnight.core.cost import Rates, ceiling, dollars
 from overnight.core.deadline import poll_interval
 from overnight.spec import Spec
-from overnight.types import Batch, BatchId, BatchState, Hold, JobView, PicoUSD
+from overnight.types import Batch, BatchId, BatchState, Hold, JobTotals, JobView, PicoUSD
 
 SETTLE_LOOKS = 3
 """Looks at the provider's listing before a submission may be called absent (contracts: 15.1, step 4)."""
@@ -248,14 +248,14 @@ def _sending(view: JobView, now: float, terms: Terms, draft: _Draft) -> None:
         draft.actions.append(HoldJob(stop))
         return
     room = min(terms.in_flight - len(view.open), _creates_left(view, terms))
-    sent, committed = view.totals.sent, _committed(view, terms.rates)
+    sent, reserved = view.totals.sent, committed(view.totals, terms.rates)
     for batch in view.ready[: max(room, 0)]:
-        stop = _over_limit(view, batch, sent, committed, terms.rates)
+        stop = _over_limit(view, batch, sent, reserved, terms.rates)
         if stop is not None:
             draft.actions.append(HoldJob(stop))
             return
         sent += batch.shard.rows
-        committed += batch_ceiling(batch, terms.rates) or 0
+        reserved += batch_ceiling(batch, terms.rates) or 0
         draft.actions.append(Submit(batch))
     if view.ready and not view.open and room <= 0:
         draft.wakes.append(now + 60)  # creations per hour are used up
@@ -290,13 +290,17 @@ def batch_ceiling(batch: Batch, rates: Rates | None) -> PicoUSD | None:
     return ceiling(shard.tokens_ceiling, shard.max_output or 0, rates)
 
 
-def _committed(view: JobView, rates: Rates | None) -> int:
+def committed(totals: JobTotals, rates: Rates | None) -> int:
+    """Pico-dollars that are spent, or reserved by batches that are out. Where batches were collected whose price is not
+    known, all tokens count at these rates."""
     if rates is None:
-        return view.totals.cost
-    return view.totals.cost + ceiling(view.totals.open_tokens, view.totals.open_max_output, rates)
+        return totals.cost
+    reserved = ceiling(totals.open_tokens, totals.open_max_output, rates)
+    used = ceiling(totals.tokens.input, totals.tokens.output, rates) if totals.cost_unknown else 0
+    return max(totals.cost, used) + reserved
 
 
-def _over_limit(view: JobView, batch: Batch, sent: int, committed: int, rates: Rates | None) -> Hold | None:
+def _over_limit(view: JobView, batch: Batch, sent: int, reserved: int, rates: Rates | None) -> Hold | None:
     job = view.job
     if job.max_requests is not None and sent + batch.shard.rows > job.max_requests:
         return Hold(
@@ -311,8 +315,8 @@ def _over_limit(view: JobView, batch: Batch, sent: int, committed: int, rates: R
     if most is None:
         return Hold("limit", "--max-cost cannot be kept: the price or the output limit of this model is unknown", 5)
     unknown = most // max(batch.shard.rows, 1) * view.totals.unknown_rows
-    if committed + unknown + most > job.max_cost:
-        told = dollars(PicoUSD(committed + unknown))
+    if reserved + unknown + most > job.max_cost:
+        told = dollars(PicoUSD(reserved + unknown))
         return Hold(
             "limit",
             f"{told} are spent or reserved and the next batch may cost {dollars(most)}: over --max-cost "
