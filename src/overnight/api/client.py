@@ -104,7 +104,7 @@ class Client:
                 requests, limit = prepare.requests_of(spec, target, rules, source.columns, run_tag(job.identity))
                 task = Planning(spec, job.id, source, requests, home.blobs, target.limits, selection, new_id)
                 plan, summary = await self._plan(job, task, target, on_progress)
-                job = await self._ask(job, spec, output, max_requests, max_cost)
+                job = _asked(await self.job(job.id), spec, output, max_requests, max_cost)
             except BaseException:
                 if made:
                     await self._forget(job)
@@ -131,27 +131,24 @@ class Client:
         await in_thread(verify_segments, task.source, segments, whole=job.planned == WHOLE)
         return None, Summary()
 
-    async def _ask(
-        self, job: Job, spec: Spec, output: str | None, max_requests: int | None, max_cost: PicoUSD | None
-    ) -> Job:
-        """What may change without making another job: policy, output, limits, names. A new limit takes the place of the
-        one that the job is held for."""
-        raised = max_requests is not None or max_cost is not None
+    async def _ask(self, told: Job) -> Job:
+        """Store what was asked of the job beside its rows. A limit that holds the job is judged anew by the new one."""
 
         def change(old: Job) -> Job:
+            released = told.hold is None and old.hold is not None and old.hold.kind == "limit"
             return replace(
                 old,
-                spec=msgspec.json.encode(spec),
-                name=spec.name or old.name,
-                project=spec.project,
-                tags=spec.tags,
-                output=output or old.output,
-                max_requests=max_requests if max_requests is not None else old.max_requests,
-                max_cost=max_cost if max_cost is not None else old.max_cost,
-                hold=None if raised and old.hold is not None and old.hold.kind == "limit" else old.hold,
+                spec=told.spec,
+                name=told.name,
+                project=told.project,
+                tags=told.tags,
+                output=told.output,
+                max_requests=told.max_requests,
+                max_cost=told.max_cost,
+                hold=None if released else old.hold,
             )
 
-        return await self._home.store.ask(job.id, Event(job.id, self._home.clock.now(), "asked"), change)
+        return await self._home.store.ask(told.id, Event(told.id, self._home.clock.now(), "asked"), change)
 
     async def refusal(self, preview: Preview) -> Hold | None:
         """Why the plan may not be sent as it is: a limit, or an expectation that does not hold."""
@@ -167,9 +164,9 @@ class Client:
             pass
 
     async def approve(self, preview: Preview) -> Job:
-        """Let the planned rows be sent by whoever runs the job. Raises `UsageError` where another process planned the
-        job otherwise in the meantime."""
-        home, job = self._home, await self.job(preview.job.id)
+        """Let the planned rows be sent by whoever runs the job, by what was asked with them (policy, limits, output).
+        Raises `UsageError` where another process planned the job otherwise in the meantime."""
+        home, job = self._home, await self._ask(preview.job)
         if preview.plan is None:
             return job
         if prepare.is_planned(job, preview.asked):  # another process was faster
@@ -314,3 +311,20 @@ class Client:
         job = await self.job(job_id)
         async with self._running.owned(job) as lease:
             return await self._reading.clean(job, lease)
+
+
+def _asked(old: Job, spec: Spec, output: str | None, max_requests: int | None, max_cost: PicoUSD | None) -> Job:
+    """The job with what may change without making another one: policy, output, limits, names. A new limit takes the
+    place of the one that the job is held for."""
+    raised = max_requests is not None or max_cost is not None
+    return replace(
+        old,
+        spec=msgspec.json.encode(spec),
+        name=spec.name or old.name,
+        project=spec.project,
+        tags=spec.tags,
+        output=output or old.output,
+        max_requests=max_requests if max_requests is not None else old.max_requests,
+        max_cost=max_cost if max_cost is not None else old.max_cost,
+        hold=None if raised and old.hold is not None and old.hold.kind == "limit" else old.hold,
+    )
