@@ -68,16 +68,16 @@ class RemoteState(StrEnum):
 class BatchState(StrEnum):
     """States of our record of a batch; the transitions are the table in `core.machine`."""
 
-    PLANNED = "planned"
-    SUBMITTING = "submitting"
-    HELD = "held"
-    IN_PROGRESS = "in_progress"
-    CANCELING = "canceling"
-    ENDED = "ended"
-    COLLECTED = "collected"
-    FAILED = "failed"
-    ABSENT = "absent"
-    CANCELED = "canceled"
+    PLANNED = "planned"  # its shard is written; nothing has left
+    SUBMITTING = "submitting"  # the intent is on the disk; bytes may leave or have left
+    HELD = "held"  # the provider does not tell whether it has it; the operator decides
+    IN_PROGRESS = "in_progress"  # the provider has it
+    CANCELING = "canceling"  # the provider is stopping it
+    ENDED = "ended"  # results can be read at the provider
+    COLLECTED = "collected"  # answers and ledger are on the disk
+    FAILED = "failed"  # refused as a whole; nothing of it ran
+    ABSENT = "absent"  # proved never to have been made; its shard goes out again in another batch
+    CANCELED = "canceled"  # canceled before it was sent
 
 
 FINAL_STATES = frozenset({BatchState.COLLECTED, BatchState.FAILED, BatchState.ABSENT, BatchState.CANCELED})
