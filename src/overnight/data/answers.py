@@ -21,18 +21,16 @@ from overnight.spec import Policy, Spec
 from overnight.types import (
     Batch,
     Counts,
-    Endpoint,
     FailureKind,
     Job,
     Outcome,
     PicoUSD,
     Reply,
     Segment,
-    Span,
     Tokens,
     Totals,
 )
-from overnight.wire.openai import read_line, split_custom_id
+from overnight.wire.openai import Plain, custom_id_form, plain_reader, read_line
 
 AnswerCheck = Callable[[Reply], str | None]
 """Holds the answer to the job's own rules: None, or why it does not, in words free of content."""
@@ -43,6 +41,7 @@ _BURNS: Mapping[FailureKind | None, int] = {
 }
 _NONE = Usage()
 _NEVER = (0, 0)
+_SUCCEEDED = Outcome.SUCCEEDED
 
 
 def collect(
@@ -102,9 +101,9 @@ class _Intake:
     tag: str
     rows: list[Line | None] = field(init=False)
     tries: dict[int, tuple[int, int]] = field(init=False)
-    generation: int = field(init=False)
-    span: Span = field(init=False)
-    positions: dict[int, int] | None = field(init=False)
+    ordinals: Sequence[int] = field(init=False)
+    places: dict[str, int] = field(init=False)  # position by custom id
+    judging: bool = field(init=False)
     further: dict[int, _Further] = field(default_factory=dict)
     lengths: dict[int, list[int]] = field(default_factory=dict)
     labels: Counter[str] = field(default_factory=Counter)
@@ -116,46 +115,57 @@ class _Intake:
         shard = self.batch.shard
         self.rows = [None] * shard.rows
         self.tries = tries_of(shard, self.blobs)
-        self.generation, self.span = shard.generation, shard.spans[0]
-        # One run of ordinals, the common case, needs no dictionary.
-        single = len(shard.spans) == 1
-        self.positions = None if single else {ordinal: at for at, ordinal in enumerate(ordinals(shard.spans))}
+        self.ordinals = list(ordinals(shard.spans))
+        form = custom_id_form(self.tag, shard.generation)
+        self.places = {form % ordinal: at for at, ordinal in enumerate(self.ordinals)}
+        self.judging = getattr(self.check, "judges", True)
 
     def read(self, number: int, name: str) -> None:
         """Judge every line of a downloaded file."""
-        endpoint, rows, offset = self.batch.shard.endpoint, self.rows, 0
-        noting = self.fields is not None or endpoint == Endpoint.EMBEDDINGS
+        plain, rows, places = plain_reader(self.batch.shard.endpoint), self.rows, self.places
+        good = self.good if self.judging else None
+        offset = 0
         with self.blobs.open(name) as file:
             for line in file:
                 length = len(line)
-                try:
-                    reply = read_line(line, endpoint)
-                except ValueError:
-                    self.malformed += not line.isspace()
+                told = plain(line) if plain is not None else None
+                at = -1 if told is None else places.get(told[0], -1)
+                if told is None or at < 0 or rows[at] is not None or (good is not None and not good(told)):
+                    self.take(line, number, offset)
                 else:
-                    at, ordinal = self.locate(reply.custom_id)
-                    if at < 0:
-                        self.foreign += 1
-                    elif rows[at] is None:
-                        rows[at] = self.judge(reply, ordinal, number, offset, length)
-                        if noting:
-                            self.note(reply, at)
-                    else:
-                        self.repeat(reply, at, ordinal, number, offset, length)
+                    rows[at] = self.success(told, self.ordinals[at], number, offset, length)
                 offset += length
 
-    def locate(self, custom_id: str) -> tuple[int, int]:
-        """Position and ordinal of our row; position -1 where the id is not one of this shard."""
-        parts = split_custom_id(custom_id)
-        if parts is None:
-            return -1, -1
-        tag, ordinal, generation = parts
-        if tag != self.tag or generation != self.generation:
-            return -1, -1
-        if self.positions is not None:
-            return self.positions.get(ordinal, -1), ordinal
-        start, stop = self.span
-        return (ordinal - start, ordinal) if start <= ordinal < stop else (-1, -1)
+    def good(self, told: Plain) -> bool:
+        """Whether a plain answer holds to the job's own rules; counts its label."""
+        if self.check(Reply(told[0], _SUCCEEDED, text=told[1])) is not None:
+            return False
+        if self.fields is not None:
+            self.labels[self.fields(told[1])[ANSWER]] += 1
+        return True
+
+    def success(self, told: Plain, ordinal: int, file: int, offset: int, length: int) -> Line:
+        """The row's entry of a plain answer."""
+        burned, paid = self.tries.get(ordinal, _NEVER) if self.tries else _NEVER
+        _, _, _, _, *used = told
+        cost = None if self.rates is None else price(Tokens(*used), self.rates)
+        return Line(ordinal, _SUCCEEDED, None, file, offset, length, Usage(*used), cost, burned + 1, paid + 1)
+
+    def take(self, line: bytes, file: int, offset: int) -> None:
+        """Judge one line."""
+        try:
+            reply = read_line(line, self.batch.shard.endpoint)
+        except ValueError:
+            self.malformed += not line.isspace()
+            return
+        at = self.places.get(reply.custom_id, -1)
+        if at < 0:
+            self.foreign += 1
+        elif self.rows[at] is None:
+            self.rows[at] = self.judge(reply, self.ordinals[at], file, offset, len(line))
+            self.note(reply, at)
+        else:
+            self.repeat(reply, at, self.ordinals[at], file, offset, len(line))
 
     def judge(self, reply: Reply, ordinal: int, file: int, offset: int, length: int) -> Line:
         """The row's entry if this answer is the one that counts."""
@@ -240,7 +250,7 @@ class _Intake:
                 outcome, kind, why = Outcome.ERRORED, FailureKind.MISSING, "in no file of the answer"
         if None not in self.rows:
             return
-        for at, ordinal in enumerate(ordinals(self.batch.shard.spans)):
+        for at, ordinal in enumerate(self.ordinals):
             if self.rows[at] is None:
                 burned, paid = self.tries.get(ordinal, (0, 0))
                 self.rows[at] = Line(ordinal, outcome, kind, -1, 0, 0, None, None, burned + _BURNS[kind], paid + 1, why)

@@ -33,6 +33,8 @@ class AnswerCheck:
 
     columns: tuple[str, ...] = (ANSWER,)
     """Output columns that `fields` fills."""
+    judges: bool = False
+    """Whether there is any answer that does not pass."""
 
     def __call__(self, reply: Reply) -> str | None:
         """None where the answer is valid, else why not, in words that hold nothing of the answer."""
@@ -102,6 +104,8 @@ def _labels_schema(labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 class _LabelCheck(AnswerCheck):
+    judges = True
+
     def __init__(self, labels: tuple[str, ...]) -> None:
         self._labels = frozenset(labels)
         # What models write in nearly every case, found without parsing.
@@ -133,6 +137,8 @@ class _LabelCheck(AnswerCheck):
 
 
 class _SchemaCheck(AnswerCheck):
+    judges = True
+
     def __init__(self, schema: Mapping[str, Any], where: str) -> None:
         import jsonschema_rs
 

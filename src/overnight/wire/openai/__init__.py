@@ -18,6 +18,7 @@ from overnight.wire.openai.objects import (
     list_object,
     output_line,
 )
+from overnight.wire.openai.plain import Plain, plain_reader
 from overnight.wire.openai.requests import (
     AnswerFormat,
     custom_id,
@@ -31,6 +32,7 @@ from overnight.wire.openai.requests import (
 __all__ = [
     "TAG_KEY",
     "AnswerFormat",
+    "Plain",
     "batch_from",
     "batch_object",
     "custom_id",
@@ -42,6 +44,7 @@ __all__ = [
     "list_object",
     "not_json_failure",
     "output_line",
+    "plain_reader",
     "read_line",
     "request_body",
     "request_line",
