@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -34,14 +35,11 @@ def on_terminal() -> bool:
 
 def agreed(question: str, interrupts: Interrupts | None = None) -> bool:
     """A y/N question on the terminal. Raises `Interrupted` on Ctrl-C."""
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
     try:
-        if interrupts is None:
+        with contextlib.nullcontext() if interrupts is None else interrupts.off():
+            sys.stderr.write(f"{question} [y/N] ")
+            sys.stderr.flush()
             reply = sys.stdin.readline()
-        else:
-            with interrupts.off():
-                reply = sys.stdin.readline()
     except KeyboardInterrupt:
         raise Interrupted("\ninterrupted: nothing was sent") from None
     return reply.strip().lower() in {"y", "yes"}

@@ -31,9 +31,12 @@ class Interrupts:
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:
-        """Inside, Ctrl-C raises KeyboardInterrupt, as it does by default: for questions."""
+        """Inside, Ctrl-C raises KeyboardInterrupt, as it does by default, and so does one that came before: for
+        questions."""
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
+            if self.asked:
+                raise KeyboardInterrupt
             yield
         finally:
             signal.signal(signal.SIGINT, before)
