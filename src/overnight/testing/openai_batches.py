@@ -41,10 +41,12 @@ class Quirks:
     cancel_conflict: bool = True  # Q-O12: 409 for the cancel of a batch that is over
     repeated_creates: frozenset[int] = frozenset()  # Q-O13: accepted twice
     validating: float = 0.0  # Q-O14: seconds; 0: never seen
-    finalizing: float = 0.0  # Q-O14
-    most_bytes: int = 209_715_200  # Q-O15
-    most_rows: int = 50_000  # Q-O15
-    too_large: Literal["upload", "create", "validation"] = "validation"  # Q-O15: where it is said
+    finalizing: float = 0.0  # Q-O14: seconds in finalizing
+    most_bytes: int = 209_715_200  # Q-O15: of a file
+    most_rows: int = 50_000  # Q-O15: of a batch
+    too_large: Literal["upload", "create", "validation"] = (
+        "validation"  # Q-O15: where a file that is too large is refused
+    )
     lost_uploads: frozenset[int] = frozenset()  # stored, the answer lost
     lost_creates: frozenset[int] = frozenset()  # accepted, the answer lost
     failed_creates: frozenset[int] = frozenset()  # accepted, answered 500
