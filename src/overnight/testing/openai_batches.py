@@ -44,9 +44,7 @@ class Quirks:
     finalizing: float = 0.0  # Q-O14: seconds in finalizing
     most_bytes: int = 209_715_200  # Q-O15: of a file
     most_rows: int = 50_000  # Q-O15: of a batch
-    too_large: Literal["upload", "create", "validation"] = (
-        "validation"  # Q-O15: where a file that is too large is refused
-    )
+    too_large: Literal["upload", "create", "validation"] = "validation"  # Q-O15: where it is refused
     lost_uploads: frozenset[int] = frozenset()  # stored, the answer lost
     lost_creates: frozenset[int] = frozenset()  # accepted, the answer lost
     failed_creates: frozenset[int] = frozenset()  # accepted, answered 500
