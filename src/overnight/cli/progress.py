@@ -24,7 +24,7 @@ PATIENCE: Final = 2.0
 """Seconds of silence: what takes no longer shows no progress."""
 QUIET: Final = 30.0
 """Most seconds between two lines."""
-BUSY: Final = 3.0
+BUSY: Final = 10.0
 """Least seconds between two lines, however much happens."""
 
 
