@@ -61,6 +61,8 @@ REPORT = (
 )
 ROW = "row"
 """Name of the key column where the user named none: the row's number, 1-based."""
+KEY = "key"
+"""Name of the key column of raw lines: the `custom_id` that the user gave, else the row's number."""
 
 _SIMPLE = {
     "string": Content.TEXT,
@@ -75,7 +77,7 @@ def answers_layout(spec: Spec, rules: AnswerRules, source_columns: Sequence[str]
     another column is called `source.NAME`, and a property of the answer `answer.NAME`. The key comes first."""
     extras = tuple(Column(name, Content.RAW) for name in dict.fromkeys(spec.extra))
     taken = {column.name for column in (STATUS, *REPORT, *extras)}
-    key = _free(spec.key or ROW, "source", taken)
+    key = _free(spec.key or (KEY if spec.raw else ROW), "source", taken)
     answers = tuple(Column(_free(column.name, "answer", taken), column.content) for column in _answers(spec, rules))
     kept = source_columns if spec.keep == "all" else () if spec.keep == "key" else spec.keep
     source = tuple(name for name in dict.fromkeys(kept) if name != spec.key)
@@ -89,14 +91,19 @@ def failed_layout(spec: Spec, source_columns: Sequence[str]) -> Layout:
     source like the first; then how it went, where a name that is taken becomes `overnight.NAME`."""
     source = tuple(name for name in source_columns if name != spec.key)
     taken = {*source, *([spec.key] if spec.key else [])}
-    key = spec.key or _free(ROW, "overnight", taken)
+    key = spec.key or _free(KEY if spec.raw else ROW, "overnight", taken)
     own = tuple(Column(name, Content.OWN) for name in source)
     report = tuple(Column(_free(column.name, "overnight", taken), column.content) for column in (STATUS, *REPORT))
     return Layout((Column(key, _key_content(spec)), *own, *report), source, 0)
 
 
 def _key_content(spec: Spec) -> Content:
-    return Content.OWN if spec.key else Content.INTEGER
+    return Content.OWN if is_keyed(spec) else Content.INTEGER
+
+
+def is_keyed(spec: Spec) -> bool:
+    """Whether rows have keys of the user's: a column, or the ids of raw lines."""
+    return spec.raw or spec.key is not None
 
 
 def _free(name: str, prefix: str, taken: set[str]) -> str:

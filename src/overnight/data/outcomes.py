@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from overnight.data.columns import is_keyed
 from overnight.data.joined import Joined
 from overnight.data.spans import ordinals
 from overnight.data.table import PENDING, Parts, key_rows
@@ -50,7 +51,7 @@ def _ends(parts: Parts) -> Iterator[tuple[str, str, FailureKind | None, str]]:
         with Joined(segment, parts.contributing(segment.index), parts.blobs) as joined:
             for ordinal in ordinals(selected):
                 line, (key, kind, message) = joined.best[ordinal - first], keys[ordinal - first]
-                shown = key if parts.spec.key else str(ordinal + 1)
+                shown = key if is_keyed(parts.spec) else str(ordinal + 1)
                 if line is not None:
                     yield shown, line.outcome.value, line.kind, line.message or ""
                 else:
