@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -13,7 +13,7 @@ from overnight.types import Batch, Outcome, Segment
 
 GAP = 8 << 10
 """Bytes between two wanted answers that are cheaper to read along than to skip by another call."""
-READ = 4 << 20
+READ = 8 << 20
 """Most bytes of one read, but for one answer that is longer."""
 
 
@@ -46,6 +46,7 @@ class Joined:
     best: list[Line | None] = field(init=False)
     batch: list[int] = field(init=False)
     attempts: list[int] = field(init=False)
+    remotes: list[str | None] = field(init=False)  # by number of the batch
     beside: dict[int, Spent] = field(default_factory=dict)
     _readers: dict[tuple[int, int], BlobReader] = field(default_factory=dict)
 
@@ -55,6 +56,7 @@ class Joined:
         rows = self.segment.rows
         self.best, self.batch, self.attempts = [None] * rows, [0] * rows, [0] * rows
         self.batches = sorted(self.batches, key=lambda batch: (batch.rank, batch.created_at))
+        self.remotes = [None if batch.remote is None else batch.remote.id for batch in self.batches]
         for number, batch in enumerate(self.batches):
             lines = lines_of(batch, self.blobs, self.segment)
             if batch.duplicate_of is not None:
@@ -84,25 +86,20 @@ class Joined:
     def raws(self, places: Sequence[int]) -> list[bytes | None]:
         """The raw answer lines of these positions, None where no answer came. Neighbours are read together."""
         found: list[bytes | None] = [None] * len(places)
-        wanted: list[tuple[int, int, int, int, int]] = []
+        wanted: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+        best, batch = self.best, self.batch
         for slot, at in enumerate(places):
-            line = self.best[at]
+            line = best[at]
             if line is not None and line.file >= 0:
-                wanted.append((self.batch[at], line.file, line.offset, line.length, slot))
-        wanted.sort()
-        start = 0
-        while start < len(wanted):
-            number, file, first, length, _ = wanted[start]
-            stop, end = start + 1, first + length
-            while stop < len(wanted):
-                other, same, offset, length, _ = wanted[stop]
-                if other != number or same != file or offset > end + GAP or offset + length - first > READ:
-                    break
-                stop, end = stop + 1, max(end, offset + length)
-            data = self._reader(number, file).read_at(first, end - first)
-            for _, _, offset, length, slot in wanted[start:stop]:
-                found[slot] = data[offset - first : offset - first + length]
-            start = stop
+                wanted.setdefault((batch[at], line.file), []).append((line.offset, line.length, slot))
+        for name, lines in wanted.items():
+            reader = self._reader(*name)
+            for part in _runs(sorted(lines)):
+                first, (offset, length, _) = part[0][0], part[-1]
+                data = reader.read_at(first, offset + length - first)
+                for offset, length, slot in part:
+                    start = offset - first
+                    found[slot] = data[start : start + length]
         return found
 
     def _reader(self, number: int, file: int) -> BlobReader:
@@ -120,3 +117,18 @@ class Joined:
         for reader in self._readers.values():
             reader.close()
         self._readers.clear()
+
+
+def _runs(lines: Sequence[tuple[int, int, int]]) -> Iterator[Sequence[tuple[int, int, int]]]:
+    """Offsets, lengths and more of lines in the order of a file, cut into what is read at once."""
+    held = sum(length for _, length, _ in lines)
+    if lines[-1][0] + lines[-1][1] - lines[0][0] <= min(READ, 2 * held):
+        yield lines  # as a rule: all answers of a batch
+        return
+    start = 0
+    for at in range(1, len(lines)):
+        offset, length, _ = lines[at]
+        if offset > sum(lines[at - 1][:2]) + GAP or offset + length - lines[start][0] > READ:
+            yield lines[start:at]
+            start = at
+    yield lines[start:]

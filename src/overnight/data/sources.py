@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from overnight.data.records import DEFAULT_CUT, Cut, Record, Run, SourceChanged, SourceFile
+from overnight.data.records import DEFAULT_CUT, Block, Cut, Record, Run, SourceChanged, SourceFile
 from overnight.data.sources_csv import CsvFile
 from overnight.data.sources_jsonl import JsonlFile, Values, parse_object
 from overnight.data.spool import SPOOL, spool_blob
@@ -63,10 +63,15 @@ class Source:
 
     def read(self, segment: Segment, wanted: frozenset[str] | None = None) -> Iterator[Record]:
         """The segment's records again. Raises `SourceChanged` at their end, or before, when they are not the same."""
+        for block in self.read_blocks(segment, wanted):
+            yield from block
+
+    def read_blocks(self, segment: Segment, wanted: frozenset[str] | None = None) -> Iterator[Block]:
+        """The same in blocks."""
         file = self._file(segment)
         run = file.again(segment, wanted)
         try:
-            yield from run
+            yield from run.blocks()
         except UsageError:
             self.verify(segment)
             raise

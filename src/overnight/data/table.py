@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from overnight.data.columns import Layout, answers_layout, failed_layout
+from overnight.data.columns import Layout, answers_layout, failed_layout, is_keyed
 from overnight.data.joined import Joined, Spent
 from overnight.data.ledger import Line
 from overnight.data.schemas import AnswerRules
@@ -18,7 +18,7 @@ from overnight.errors import UsageError
 from overnight.ports import Blobs
 from overnight.spec import Spec
 from overnight.types import Batch, FailureKind, Outcome, Reply, Segment, Span
-from overnight.wire.openai import custom_id, read_line
+from overnight.wire.openai import custom_id, plain_reader, read_line
 from overnight.wire.openai.parts import body_of, logprobs_of, strict_json
 
 Which = Literal["finished", "partial", "failed"]
@@ -103,12 +103,12 @@ class _Making:
     watcher: Watcher
     joined: Joined
     keys: Sequence[KeyRow]
-    read: Callable[[Reply, bytes], Row] = field(init=False)
+    read: Callable[[str], Row] = field(init=False)
     blank: Row = field(init=False)
     extra: Sequence[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.read = _answer_reader(self.parts, self.layout)
+        self.read = _text_reader(self.parts)
         self.blank = (None,) * self.layout.answers
         self.extra = () if self.which == "failed" else self.parts.spec.extra
 
@@ -150,12 +150,12 @@ class _Making:
         """The places, while `own` gets their values."""
         first, names = self.joined.segment.first_ordinal, self.layout.source
         wanted = next(places, None)
-        for record in source.read(self.joined.segment, frozenset(names)):
-            if record.ordinal - first == wanted:
-                values = record.values
-                own.append((None,) * len(names) if values is None else tuple(map(values.get, names)))
-                yield wanted
-                wanted = next(places, None)
+        for block in source.read_blocks(self.joined.segment, frozenset(names)):
+            for at, values in enumerate(block.values, block.first - first):
+                if at == wanted:
+                    own.append((None,) * len(names) if values is None else tuple(map(values.get, names)))
+                    yield at
+                    wanted = next(places, None)
             # Read on to the end, for only there it is known that the segment is still the same.
 
     def _failed(self, at: int) -> bool:
@@ -166,8 +166,8 @@ class _Making:
         """Finished rows of these places."""
         joined, read = self.joined, self.read
         best, batches, keys, first = joined.best, joined.batch, self.keys, joined.segment.first_ordinal
-        keyed = self.parts.spec.key is not None
-        endpoints = [batch.shard.endpoint for batch in joined.batches]
+        keyed = is_keyed(self.parts.spec)
+        readers = [plain_reader(batch.shard.endpoint) for batch in joined.batches]
         made: list[Row] = []
         answers: list[Row] = []
         for at, values, raw in zip(places, own, joined.raws(places), strict=True):
@@ -176,14 +176,30 @@ class _Making:
             if line is None:
                 made.append((key, *values, *self._unanswered(at)))
             elif line.kind is None and raw is not None:
-                reply = read_line(raw, endpoints[batches[at]])
-                answer = read(reply, raw)
+                plain = readers[batches[at]]
+                told = plain(raw) if plain is not None else None
+                if told is not None:
+                    name, text, model, request, *_ = told
+                    answer = read(text)
+                    report: Row = ("stop", model, name, request)
+                else:
+                    reply = read_line(raw, joined.batches[batches[at]].shard.endpoint)
+                    answer = self._answer(reply, raw)
+                    report = (reply.finish_reason, reply.model, reply.custom_id, reply.request_id)
                 answers.append(answer)
-                made.append((key, *values, "succeeded", *answer, None, None, *self._report(at, line, reply, raw)))
+                made.append((key, *values, "succeeded", *answer, None, None, *report, *self._bill(at, line, raw)))
             else:
                 made.append((key, *values, *self._failure(at, line, raw)))
         self.watcher.succeeded(answers)
         return made
+
+    def _answer(self, reply: Reply, raw: bytes) -> Row:
+        """The values of the answer's columns, of a reply that is a success."""
+        if self.parts.spec.endpoint == "embeddings":
+            return (reply.vector,)
+        if reply.text is not None:
+            return self.read(reply.text)
+        return (_other(reply, raw),) if self.parts.rules.schema is None else self.blank
 
     def _failure(self, at: int, line: Line, raw: bytes | None) -> Row:
         """From the status on: what there is of a row without success."""
@@ -195,24 +211,21 @@ class _Making:
         status, kind = line.outcome.value, line.kind
         self.watcher.ended(status, kind, line.message or "")
         told = (None if kind is None else kind.value, line.message)
-        return (status, *self.blank, *told, *self._report(at, line, reply, raw))
+        report = (reply.finish_reason, reply.model, reply.custom_id, reply.request_id)
+        return (status, *self.blank, *told, *report, *self._bill(at, line, raw))
 
-    def _report(self, at: int, line: Line, reply: Reply, raw: bytes | None) -> Row:
-        """From `finish_reason` on: how it went, and the money of all attempts."""
+    def _bill(self, at: int, line: Line, raw: bytes | None) -> Row:
+        """From `batch_id` on: the money of all attempts."""
         joined, extra = self.joined, self.extra
-        batch = joined.batches[joined.batch[at]]
+        number = joined.batch[at]
         spent: Spent | Line = line if at not in joined.beside else joined.beside[at].and_also(line)
         used, cost = spent.tokens, spent.cost
         return (
-            reply.finish_reason,
-            reply.model,
-            reply.custom_id,
-            reply.request_id,
-            None if batch.remote is None else batch.remote.id,
+            joined.remotes[number],
             joined.attempts[at],
             *(_UNKNOWN if used is None else (used.input, used.cached, used.output, used.reasoning)),
             None if cost is None else cost / 1e12,
-            *(_extras(extra, raw, batch) if extra else ()),
+            *(_extras(extra, raw, joined.batches[number]) if extra else ()),
         )
 
     def _unanswered(self, at: int) -> Row:
@@ -230,23 +243,15 @@ class _Making:
         return (status, *self.blank, *told, None, None, None, None, None, self.joined.attempts[at], *money, *extras)
 
 
-def _answer_reader(parts: Parts, layout: Layout) -> Callable[[Reply, bytes], Row]:
-    """What fills the answer's columns, of a reply that is a success."""
-    spec, check = parts.spec, parts.rules.check
-    if spec.endpoint == "embeddings":
-        return lambda reply, raw: (reply.vector,)
-    if parts.rules.schema is None:
-        return lambda reply, raw: (reply.text if reply.text is not None else _other(reply, raw),)
-    names, blank = check.columns, (None,) * layout.answers
-    if spec.answer.labels is None and not parts.rules.schema.get("properties"):
-        return lambda reply, raw: (None if reply.text is None else msgspec.json.decode(reply.text),)
-
-    def of_schema(reply: Reply, raw: bytes) -> Row:
-        if reply.text is None:
-            return blank
-        return tuple(map(check.fields(reply.text).get, names))
-
-    return of_schema
+def _text_reader(parts: Parts) -> Callable[[str], Row]:
+    """What fills the answer's columns, of the text of a success."""
+    rules = parts.rules
+    if rules.schema is None:
+        return lambda text: (text,)
+    if parts.spec.answer.labels is None and not rules.schema.get("properties"):
+        return lambda text: (msgspec.json.decode(text),)
+    names, fields = rules.check.columns, rules.check.fields
+    return lambda text: tuple(map(fields(text).get, names))
 
 
 def _other(reply: Reply, raw: bytes) -> str | None:

@@ -58,6 +58,7 @@ def compile_template(text: str, columns: Sequence[str], field: str) -> Template:
         if plain is not None:
             return Template(tuple(sorted(used)), _joined(plain, field), plain=True)
         compiled = environment.from_string(BoundedConcat().visit(tree))
+        compiled.globals = dict(compiled.globals)  # Jinja2 chains several, and looks through them for every row
     except TemplateSyntaxError as error:
         hint = (
             '; a column whose name is no plain word is written {{ row["its name"] }}'
