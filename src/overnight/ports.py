@@ -66,6 +66,10 @@ class Submission:
     metadata: Mapping[str, str]
 
 
+DOWNLOAD_SHORT = "download_short"
+"""Code of a failed download whose file came several times in the same way and is not what its object says."""
+
+
 class Provider(Protocol):
     """A batch API, seen by one account. Every method raises `ProviderError` with a `Failure`;
     `failure.proves_refusal` is True only where the provider certainly took nothing."""
@@ -97,7 +101,8 @@ class Provider(Protocol):
         """The batches as they are now, by list call where that is cheaper; an id that is not found is left out."""
 
     async def download(self, file_id: FileId, into: BlobWriter) -> None:
-        """Write the file's bytes. Raises when what came is not whole (length, last line), after three tries."""
+        """Write the file's bytes. Raises when what came is not whole (length, last line), after three tries; with the
+        code `DOWNLOAD_SHORT` where it is the provider's file that is so: then `into` holds all that there is."""
 
     async def cancel(self, remote_id: RemoteId) -> RemoteBatch | None:
         """Ask to cancel; None where the batch is already over."""

@@ -39,7 +39,10 @@ VISIBILITY = 60.0
 FOLLOW_UP_ROWS = 5_000
 """A follow-up of so many rows is full, where the spec does not say."""
 WARNINGS = frozenset(
-    {"trouble", "create_unknown", "not_found", "answers_gone", "not_cleaned", "not_canceled", "late_create_canceled"}
+    {
+        *("trouble", "create_unknown", "not_found", "failed_with_answers", "answers_gone", "answers_short"),
+        *("not_cleaned", "not_canceled", "late_create_canceled"),
+    }
 )
 """Log lines that are worth a look; the others tell what happened."""
 

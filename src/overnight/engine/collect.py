@@ -11,11 +11,11 @@ from overnight.data.follow_up import write_follow_up
 from overnight.data.ledger import entries_of
 from overnight.engine.work import Work, in_thread
 from overnight.errors import ProviderError
-from overnight.ports import Changes
+from overnight.ports import DOWNLOAD_SHORT, Changes
 from overnight.types import Batch, FailureKind, FileId, Hold, Job, Outcome, Shard
 
-LOST_AFTER = 3
-"""Looks after which a result file that the provider no longer has is believed to be gone."""
+LOST_AFTER = 600.0
+"""Seconds after a batch's end was seen, before a result file that is gone or short is believed to be so."""
 
 
 async def collect(work: Work, batch: Batch, job: Job) -> None:
@@ -43,7 +43,6 @@ async def collect(work: Work, batch: Batch, job: Job) -> None:
     after = evolve(batch, Collected(tuple(answers), blob, totals, work.clock.now()))
     told = work.event("collected", after, rows=totals.rows, succeeded=totals.counts.succeeded)
     await work.commit(Changes(batches=(after,), events=(told,)))
-    work.lost_answers.pop(batch.id, None)
     work.log_end(after)
     refused = totals.kinds.get(FailureKind.ACCOUNT, 0)
     if refused:
@@ -51,19 +50,19 @@ async def collect(work: Work, batch: Batch, job: Job) -> None:
 
 
 async def _download(work: Work, batch: Batch, file_id: FileId, name: str) -> bool:
-    """True when the blob holds the file; False when the provider has it no more, seen several times."""
+    """True when the blob holds the file, or all of it that there is; False when the provider has it no more. Both are
+    believed only after a while: rows that are missing may be paid for again."""
     with work.blobs.create(name) as writer:
         try:
             await work.provider.download(file_id, writer)
         except ProviderError as error:
-            if error.failure.status != 404:
+            gone, short = error.failure.status == 404, error.failure.code == DOWNLOAD_SHORT
+            seen = batch.polled_at if batch.polled_at is not None else 0.0
+            if not (gone or short) or abs(work.clock.now() - seen) < LOST_AFTER:
                 raise
-            looks = work.lost_answers.get(batch.id, 0) + 1
-            work.lost_answers[batch.id] = looks
-            if looks < LOST_AFTER:
-                raise
-            work.log("answers_gone", {"batch": batch.id, "file": file_id})
-            return False
+            work.log("answers_gone" if gone else "answers_short", {"batch": batch.id, "file": file_id})
+            if gone:
+                return False
         await in_thread(writer.commit)
     return True
 

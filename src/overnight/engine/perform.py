@@ -38,6 +38,8 @@ CLEAN_TRIES = 8
 """Attempts to delete our files of one batch before they are left to the provider's own expiry: with the runner's pauses
 between them, some minutes of an outage."""
 CLEAN_AT_ONCE = 20
+FILES_LATE = 600.0
+"""Seconds after its end in which a batch may still name its files."""
 
 
 async def perform(work: Work, action: Action, job: Job) -> None:
@@ -85,7 +87,12 @@ async def poll(work: Work, batches: Sequence[Batch]) -> None:
             case RemoteState.IN_PROGRESS | RemoteState.CANCELING:
                 _tell_unknown(work, batch, remote)
                 quiet.append(evolve(batch, Polled(remote, now)))
+            case RemoteState.ENDED if _names_no_answers_yet(remote, now):
+                quiet.append(evolve(batch, Polled(remote, now)))
             case RemoteState.ENDED:
+                await work.step(batch, RemoteEnded(remote, now))
+            case RemoteState.FAILED if _ran(remote):
+                work.log("failed_with_answers", {"batch": batch.id, "remote": remote.id})
                 await work.step(batch, RemoteEnded(remote, now))
             case RemoteState.FAILED:
                 await _failed(work, batch, remote)
@@ -93,6 +100,18 @@ async def poll(work: Work, batches: Sequence[Batch]) -> None:
                 assert_never(remote.state)
     if quiet:
         await work.commit(Changes(batches=tuple(quiet)))
+
+
+def _names_no_answers_yet(remote: RemoteBatch, now: float) -> bool:
+    """It counts answers and has no file of them: taken at its word too early, they would be paid for again."""
+    lately = remote.ended_at is not None and 0 <= now - remote.ended_at < FILES_LATE
+    return lately and remote.output_file is None and remote.counts.succeeded > 0
+
+
+def _ran(remote: RemoteBatch) -> bool:
+    """Whether rows of a failed batch ran all the same: then it is not to be sent again as if nothing was paid."""
+    used = remote.usage is not None and remote.usage.input + remote.usage.output > 0
+    return remote.output_file is not None or remote.counts.succeeded > 0 or used
 
 
 def _tell_unknown(work: Work, batch: Batch, remote: RemoteBatch) -> None:

@@ -48,8 +48,8 @@ def planned_batch(
 
 @dataclass(slots=True)
 class Work:
-    """One process's hold on one job. `waits`, `lost_answers` and `clean_tries` are this process's memory only:
-    whatever must survive stands in the store."""
+    """One process's hold on one job. `waits` and `clean_tries` are this process's memory only: whatever must
+    survive stands in the store."""
 
     job_id: JobId
     lease: Lease
@@ -67,7 +67,6 @@ class Work:
     jitter: Callable[[], float]  # 0 to 1
     log: Callable[[str, Mapping[str, object]], None]
     waits: dict[BatchId, Wait] = field(default_factory=dict)
-    lost_answers: dict[BatchId, int] = field(default_factory=dict)
     clean_tries: dict[BatchId, int] = field(default_factory=dict)
 
     async def commit(self, changes: Changes) -> None:

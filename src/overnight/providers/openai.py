@@ -16,7 +16,7 @@ import orjson
 
 from overnight.errors import ProviderError
 from overnight.http import Answer, Http
-from overnight.ports import BlobWriter, Limits, Submission
+from overnight.ports import DOWNLOAD_SHORT, BlobWriter, Limits, Submission
 from overnight.providers import limits
 from overnight.types import Account, Failure, FailureKind, FileId, RemoteBatch, RemoteId, Tag
 from overnight.wire import openai as wire
@@ -28,6 +28,7 @@ SKEW = 300.0  # seconds that the provider's `created_at` may differ from what th
 DOWNLOADS = 3  # tries of one file
 LOOKS = 6  # for a fresh file to be seen, over about half a minute
 CUT = Failure(FailureKind.TRANSIENT, "the file came cut short", code="download_cut")
+SHORT = Failure(FailureKind.TRANSIENT, "the file is not whole, each time in the same way", code=DOWNLOAD_SHORT)
 _SERVER = re.compile(r"[^;]+;\s*home=([A-Za-z0-9_.-]+)")
 
 
@@ -127,7 +128,8 @@ class OpenAIProvider:
     async def download(self, file_id: FileId, into: BlobWriter) -> None:
         """Write the file's bytes. Whole means as long as the file object says, and its last line ended. A further try
         compares by hash what is written already, and goes on behind it. After three tries it raises, with code
-        `download_cut` where something came; `into` then holds that beginning."""
+        `download_short` where the last two brought the same whole answer, else `download_cut` where something came;
+        `into` then holds that beginning."""
         doing = "download the answers"
         seen = await self._http.get(f"/files/{_quoted(file_id)}")
         stored = None if seen.status == 404 else self._document(seen, doing).get("bytes")
@@ -149,7 +151,7 @@ class OpenAIProvider:
             elif sink.whole():
                 return
             else:
-                raised = self._error(CUT, doing)
+                raised = self._error(SHORT if sink.came_again() else CUT, doing)
         raise raised
 
     async def delete_file(self, file_id: FileId) -> None:
@@ -283,7 +285,7 @@ class _Sink:
     def restart(self) -> None:
         """The next byte written is the file's first."""
         self._again = hashlib.sha256()
-        self._to_skip = self._length
+        self._to_skip = self._known = self._length
         self._same = True
 
     def write(self, chunk: bytes) -> None:
@@ -310,6 +312,10 @@ class _Sink:
             return self._size == 0
         as_told = not self._size or self._size == self._length
         return as_told and not self._to_skip and self._same and self._first == b"{" and self._ends_whole()
+
+    def came_again(self) -> bool:
+        """Whether this try brought what was known before, no less and no more, and it looks like answers."""
+        return self._length == self._known and not self._to_skip and self._same and self._first == b"{"
 
     def _ends_whole(self) -> bool:
         try:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
 
 from overnight.errors import ProviderError
 from overnight.ports import BlobWriter, Limits, Submission
-from overnight.providers.openai import CUT, LIMITS, account_of
+from overnight.providers.openai import CUT, LIMITS, SHORT, account_of
 from overnight.testing.openai_fake import KEY, FakeOpenAI, NoAnswer, Refusal
 from overnight.types import Account, Failure, FailureKind, FileId, RemoteBatch, RemoteId, Tag
 from overnight.wire import openai as wire
@@ -97,7 +97,7 @@ class DirectProvider:
         data, cut = self._ask(self.fake.content, file_id)
         into.write(data[: len(data) // 2] if cut else data)
         if cut:
-            raise ProviderError(CUT)
+            raise ProviderError(SHORT if self.fake.quirks.cut_cleanly else CUT)
 
     async def cancel(self, remote_id: RemoteId) -> RemoteBatch | None:
         """Ask to cancel; None where the batch is already over."""
