@@ -99,7 +99,7 @@ class Held:
     """An uploaded file: the ids of its rows; or the output made of one."""
 
     id: str
-    bytes: int
+    size: int
     ids: list[bytes] = field(default_factory=list)
     filename: str = "file.jsonl"
     structured: bool = False
@@ -149,7 +149,7 @@ class Provider:
             for line in lines:
                 if line.startswith(_ID):
                     held.ids.append(line[len(_ID) : line.index(b'"', len(_ID))])
-                    held.bytes += len(line) + 1
+                    held.size += len(line) + 1
                     if len(held.ids) == 1:
                         held.structured = b'"json_schema"' in line
                 elif b'filename="' in line:
@@ -174,7 +174,7 @@ class Provider:
     async def content(self, request: web.Request) -> web.StreamResponse:
         """The answers of a batch, made while they are sent."""
         held = self.files[request.match_info["id"]]
-        response = web.StreamResponse(headers={"content-length": str(held.bytes)})
+        response = web.StreamResponse(headers={"content-length": str(held.size)})
         await response.prepare(request)
         for block in self._answers(held):
             await response.write(block)
@@ -184,7 +184,7 @@ class Provider:
     def _answers(self, held: Held) -> Iterator[bytes]:
         lines = self.lines[held.structured]
         for start in range(0, len(held.ids), _BLOCK):
-            parts = []
+            parts: list[bytes] = []
             for number, custom_id in enumerate(held.ids[start : start + _BLOCK], start):
                 head, tail = lines[number % len(lines)]
                 parts += (head, custom_id, tail)
@@ -264,7 +264,7 @@ class Provider:
         return {
             "id": held.id,
             "object": "file",
-            "bytes": held.bytes,
+            "bytes": held.size,
             "created_at": int(time.time()),
             "filename": held.filename,
             "purpose": "batch",

@@ -1,7 +1,7 @@
 """`make bench`: the real command against a loopback provider, in whole processes, beside the floor of the same run.
 
 Figures are CPU seconds of the whole command less those of the same command on one row, the least of some rounds;
-targets are ratios to the floor. Everything is printed and written to `bench/results.json`.
+targets are ratios to the floor. Everything is printed, and written to `bench/results.json`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Scene:
 
     def told(self, script: str, *arguments: str | Path) -> Any:
         """What a script of ours prints as JSON."""
-        command = [sys.executable, HERE / script, *map(str, arguments)]
+        command = [sys.executable, str(HERE / script), *map(str, arguments)]
         return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
     def job(self, job: Job, source: Documents) -> tuple[Spent, Spent]:
@@ -149,9 +149,9 @@ def starts(scene: Scene, rounds: int) -> dict[str, float]:
 def ways(scene: Scene, many: Documents, one: Documents, rounds: int) -> list[Row]:
     """Every job over the many documents, beside the floor."""
     result_lines = scene.place / "results.jsonl"
-    scene.told("provider.py", result_lines, many.rows)
+    scene.told("provider.py", result_lines, str(many.rows))
     one_line = scene.place / "result.jsonl"
-    scene.told("provider.py", one_line, 1)
+    scene.told("provider.py", one_line, "1")
     floors: dict[str, Spent] = {}
     found: dict[str, Spent] = {}
     http: dict[int, dict[str, float]] = {}
@@ -160,10 +160,10 @@ def ways(scene: Scene, many: Documents, one: Documents, rounds: int) -> list[Row
             _keep(floors, what, scene.floor(what, source))
             _keep(floors, f"{what} one", scene.floor(what, first))
         for number, job in enumerate(JOBS):
-            for rows_, source in ("one", one), ("many", many):
-                build, consume = scene.job(job, source)
-                _keep(found, f"build {number} {rows_}", build)
-                _keep(found, f"consume {number} {rows_}", consume)
+            for size, documents_ in (("one", one), ("many", many)):
+                build, consume = scene.job(job, documents_)
+                _keep(found, f"build {number} {size}", build)
+                _keep(found, f"consume {number} {size}", consume)
             if number not in http:
                 http[number] = scene.transfer()
     made = []
@@ -218,7 +218,7 @@ def answering(scene: Scene, answers: int) -> list[Row]:
                 raise SystemExit(f"{way}: of {size} rows came out {told['succeeded']}")
             found[f"{way} {size}"] = Spent(told["cpu"], 0.0, told["peak"])
             shutil.rmtree(folder)
-    made = []
+    made: list[Row] = []
     for way, (what, target) in ANSWERING.items():
         whole = found[f"{way} {answers}"]
         us = (whole.cpu - found[f"{way} 1"].cpu) / answers * 1e6
@@ -241,8 +241,8 @@ def shown(parts: dict[str, list[Row]], began: dict[str, float]) -> str:
             http = f"{row.http_us:.1f}" if row.http_us is not None else ""
             grown = f"{row.grown - 1:+.0%}" if row.grown is not None else ""
             lines.append(
-                f"  {row.what:46} {row.us:8.1f} {1e6 / (row.us or 1):11,.0f} {ratio:>9} {target:>7} {http:>8} {row.peak:8.0f}"
-                f" {row.peak_limit:6} {grown:>7}{'' if row.holds else '  MISSED'}"
+                f"  {row.what:46} {row.us:8.1f} {1e6 / (row.us or 1):11,.0f} {ratio:>9} {target:>7} {http:>8}"
+                f" {row.peak:8.0f} {row.peak_limit:6} {grown:>7}{'' if row.holds else '  MISSED'}"
             )
     lines += ["", "starting, CPU seconds"]
     for words, spent in began.items():
@@ -256,7 +256,9 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="some hundred rows: that it works, not how fast")
-    sizes = QUICK if parser.parse_args().quick else FULL
+    parser.add_argument("--into", type=Path, default=HERE / "results.json", help="where the figures go")
+    asked = parser.parse_args()
+    sizes = QUICK if asked.quick else FULL
     many, one = documents(sizes.many, LONG), documents(1, LONG)
     very_many = documents(sizes.very_many, SHORT) if sizes.very_many else None
     with scene() as here:
@@ -273,7 +275,7 @@ def main() -> None:
         "parts": {title: [asdict(row) | {"holds": row.holds} for row in rows_] for title, rows_ in parts.items()},
         "starting": began,
     }
-    (HERE / "results.json").write_text(json.dumps(document, indent=2) + "\n")
+    asked.into.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

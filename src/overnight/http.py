@@ -27,7 +27,7 @@ from overnight import __version__
 from overnight.errors import ProviderError, UsageError
 from overnight.types import Failure, FailureKind
 
-CHUNK = 1 << 18
+CHUNK = 1 << 19
 TRIES = 4
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 MOST_PATIENCE = 30.0  # seconds; an answer that asks for more is given to the caller, who knows what else there is to do
