@@ -301,7 +301,7 @@ class Selection:
 class Hold:
     """Why a job stands still until somebody acts."""
 
-    kind: str  # "brake" | "expect" | "undecidable" | "limit" | "account" | "canceled"
+    kind: str  # "brake" | "expect" | "undecidable" | "limit" | "account"
     message: str
     exit_code: int
 

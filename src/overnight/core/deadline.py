@@ -12,7 +12,6 @@ from typing import Final
 SHORTEST: Final = 5.0
 LONGEST: Final = 60.0
 SHARE_OF_AGE: Final = 0.1
-SPREAD: Final = 0.2  # a look moves by up to a tenth of the interval, either way
 
 
 def poll_interval(age: float, override: float | None = None) -> float:
@@ -20,13 +19,3 @@ def poll_interval(age: float, override: float | None = None) -> float:
     if override is not None:
         return override
     return min(LONGEST, max(SHORTEST, age * SHARE_OF_AGE))
-
-
-def next_look(submitted_at: float, looked_at: float | None, jitter: float, override: float | None = None) -> float:
-    """When to look next, on the clock of the two times (unix seconds). `jitter` from 0 to 1 spreads many batches;
-    it neither leaves the bounds nor touches an interval that the user set."""
-    last = submitted_at if looked_at is None else looked_at
-    interval = poll_interval(last - submitted_at, override)
-    if override is None:
-        interval = min(LONGEST, max(SHORTEST, interval * (1 + SPREAD * (jitter - 0.5))))
-    return last + interval

@@ -281,11 +281,6 @@ def whole(rows: int, counts: Counts, kind: FailureKind) -> Totals:
     return Totals(rows=rows, counts=counts, kinds={kind: rows}, retryable={}, tokens=Tokens(), cost=PicoUSD(0))
 
 
-def is_final(batch: Batch) -> bool:
-    """Whether nothing more will happen to it but cleaning up."""
-    return batch.state in FINAL_STATES
-
-
 def diagram() -> str:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> planned"]

@@ -140,7 +140,7 @@ class Work:
                 "failed": totals.rows - totals.counts.succeeded,
                 "failure_ratio": round(1 - totals.counts.succeeded / max(totals.rows, 1), 4),
                 "kinds": dict(totals.kinds),
-                "seconds": round(ended - began, 3),
+                "seconds": round(max(ended - began, 0.0), 3),  # the provider tells whole seconds
                 "input_tokens": totals.tokens.input,
                 "output_tokens": totals.tokens.output,
                 "cost_usd": None if totals.cost is None else totals.cost / 1e12,
