@@ -45,7 +45,10 @@ class World:
         return _Proxy(self, name, port)
 
     async def arrive(self, name: str) -> None:
-        """Wait here as long as the process is stopped; a sound one never is."""
+        """Wait here, before a call, as long as the process is stopped; a sound one never is."""
+
+    async def depart(self, name: str) -> None:
+        """The same, when the call has done what it does and the process does not know it yet."""
 
     def opened(self, port: Any) -> None:
         """Note what the process has open."""
@@ -73,22 +76,31 @@ class World:
 
 
 class StoppedWorld(World):
-    """A process that is stopped (SIGSTOP) right before its `at`-th call of this name and goes on at `until` (elapsed
-    seconds). The clock must count it as a party all the time."""
+    """A process that is stopped (SIGSTOP) right before its `stop`-th call of this name, or right after it, and goes on
+    at `until` (elapsed seconds). The clock must count it as a party all the time."""
 
-    def __init__(self, name: str, at: int, until: float, clock: Clock) -> None:
+    def __init__(self, name: str, stop: int, until: float, clock: Clock, side: When = "before") -> None:
         super().__init__()
         self._name = name
-        self._left = at
+        self._left = stop
         self._until = until
         self._clock = clock
+        self._side = side
 
     async def arrive(self, name: str) -> None:
         """Stop when it is time."""
-        if name != self._name:
-            return
-        self._left -= 1
-        if self._left == 0:
+        if name == self._name:
+            self._left -= 1
+            await self._stop("before")
+
+    async def depart(self, name: str) -> None:
+        """Stop when it is time."""
+        if name == self._name:
+            await self._stop("after")
+
+    async def _stop(self, side: When) -> None:
+        if self._left == 0 and side == self._side:
+            self._left = -1
             await self._clock.sleep(max(self._until - self._clock.elapsed(), 0.0))
 
 
@@ -116,7 +128,10 @@ class _Proxy:
             async def wrapped_async(*args: Any, **kwargs: Any) -> Any:
                 await world.arrive(name)
                 dies = world.before(name)
-                result = await call(*args, **kwargs)
+                try:
+                    result = await call(*args, **kwargs)
+                finally:
+                    await world.depart(name)
                 world.after(name, dies)
                 return result
 

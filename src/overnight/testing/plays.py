@@ -52,6 +52,7 @@ class Stage:
     dead: set[str] = field(default_factory=set)
     job_id: JobId | None = None
     lives: int = 0
+    lease: float = 3600.0  # seconds
     cancel_after: float | None = None  # seconds after its start at which somebody cancels the job, once
 
     @property
@@ -65,7 +66,7 @@ class Stage:
         owner = f"process-{self.lives}"
         store = open_store(self.home / "overnight.db", self.clock.now)
         home = PlayedHome(
-            config=_config(self.home),
+            config=_config(self.home, self.lease),
             store=world.wrap("store", store),
             blobs=world.wrap("blobs", FileBlobs(self.home / "blobs")),
             clock=self.clock,
@@ -187,8 +188,8 @@ def _spec(spec: Spec, source: Path) -> Spec:
     return msgspec.structs.replace(spec, source=str(source), key="id")
 
 
-def _config(home: Path) -> Config:
-    return replace(read_config({"home": str(home), "lease": 3600.0}, environ={}), log_file=Path("/dev/null"))
+def _config(home: Path, lease: float) -> Config:
+    return replace(read_config({"home": str(home), "lease": lease}, environ={}), log_file=Path("/dev/null"))
 
 
 def play(stage: Stage, worlds: Sequence[World] = ()) -> End:
