@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from overnight.api.client import Client
 from overnight.engine.runner import EndReason
 from overnight.spec import BatchSize, Policy, Prompt, Spec
 from overnight.testing.crashes import World
@@ -14,6 +13,7 @@ from overnight.testing.histories import MODEL, RATES
 from overnight.testing.openai_fake import FakeOpenAI, Refusal
 from overnight.testing.plays import Stage, play, set_stage
 from overnight.testing.virtual_time import VirtualClock
+from tests.engine.acting import acting
 
 ROWS = 6
 SPEC = Spec(model=MODEL, prompt=Prompt(user="{{ text }}"), batch=BatchSize(rows=3), policy=Policy(poll=15, brake=None))
@@ -44,17 +44,6 @@ def stage(root: Path, kind: type[FakeOpenAI]) -> Stage:
     return set_stage(root, ROWS, fake, clock, SPEC)
 
 
-def resume(played: Stage) -> None:
-    async def act() -> None:
-        from overnight.testing.plays import _config
-
-        async with Client(_config(played.home)) as client:
-            assert played.job_id is not None
-            await client.resume(played.job_id)
-
-    asyncio.run(act())
-
-
 def test_a_key_that_is_revoked_while_batches_are_out_holds_the_job_and_nobody_is_asked_again(tmp_path: Path) -> None:
     played = stage(tmp_path, Revoking)
     played.fake.revoked = True  # type: ignore[attr-defined]
@@ -64,7 +53,7 @@ def test_a_key_that_is_revoked_while_batches_are_out_holds_the_job_and_nobody_is
     assert (end.hold.kind, end.hold.exit_code) == ("account", 4)
     assert len(played.fake.calls) < 40
     played.fake.revoked = False  # type: ignore[attr-defined]
-    resume(played)
+    acting(played, lambda client, job: client.resume(job))
     assert play(played).reason is EndReason.FINISHED
     verdict = asyncio.run(played.verdict())
     assert verdict.statuses == {"succeeded": ROWS}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from overnight.core.machine import Event as BatchEvent
 from overnight.core.machine import SubmitAccepted, SubmitRejected, SubmitStarted, Uploaded, evolve
 from overnight.core.retry import fate_of_shard
+from overnight.engine.split import parts_of
 from overnight.engine.work import Work
 from overnight.errors import LeaseLost, ProviderError
 from overnight.ports import Changes, Submission
@@ -93,17 +94,19 @@ async def _not_sent(work: Work, batch: Batch, failure: Failure) -> None:
 
 
 async def refuse(work: Work, batch: Batch, failure: Failure, event: Callable[[bool], BatchEvent]) -> None:
-    """Commit a refusal of the whole batch, before or after acceptance: its shard goes out again in a new batch, or
-    its rows end with the failure; trouble of the account holds the job as well. The rows of a duplicate are the other
-    batch's to send again."""
+    """Commit a refusal of the whole batch, before or after acceptance: its shard goes out again in a new batch, or in
+    parts, or its rows end with the failure; trouble of the account holds the job as well. The rows of a duplicate are
+    the other batch's to send again."""
     duplicate = batch.duplicate_of is not None
     fate = None if duplicate else fate_of_shard(failure, batch.tries, work.terms.spec.policy)
-    after = evolve(batch, event(fate is None))
-    new = () if fate is None else (work.successor(batch, fate.delay),)
+    parts = await parts_of(work, batch, failure, 0.0 if fate is None else fate.delay)
+    new = parts.batches or (() if fate is None else (work.successor(batch, fate.delay),))
+    after = evolve(batch, event(not new))
     told = work.event("refused", batch, kind=failure.kind, code=failure.code, status=failure.status, again=bool(new))
-    await work.commit(Changes(batches=(after,), new_batches=new, events=(told,)))
+    await work.commit(Changes(batches=(after,), new_shards=parts.shards, new_batches=new, events=(told,)))
     work.waits.pop(batch.id, None)
     if failure.kind is FailureKind.ACCOUNT:
         await work.hold(Hold("account", failure.message, 4))
-    if after.totals is not None:
-        work.log_end(after)
+    for ended in (after, *parts.batches):
+        if ended.totals is not None:
+            work.log_end(ended)
