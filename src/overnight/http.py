@@ -28,6 +28,7 @@ from overnight.errors import ProviderError, UsageError
 from overnight.types import Failure, FailureKind
 
 CHUNK = 1 << 19
+UPLOADS = 4  # at the same time; each holds a few chunks, and more of them are not faster
 TRIES = 4
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 MOST_PATIENCE = 30.0  # seconds; an answer that asks for more is given to the caller, who knows what else there is to do
@@ -94,6 +95,7 @@ class Http:
         self._connections = connections
         self._sleep = sleep
         self._jitter = jitter
+        self._uploads = asyncio.Semaphore(UPLOADS)
         self._elapsed = elapsed
         self._shared: aiohttp.ClientSession | None = None
         self._single: aiohttp.ClientSession | None = None
@@ -134,18 +136,19 @@ class Http:
         timeout = 120.0 + size / 100_000
 
         async def once() -> Answer:
-            file = await asyncio.to_thread(content)
-            try:
-                return await self._send(
-                    "POST",
-                    path,
-                    timeout,
-                    data=_parts(head, file, size, tail),
-                    size=len(head) + size + len(tail),
-                    content_type=f"multipart/form-data; boundary={boundary}",
-                )
-            finally:
-                file.close()
+            async with self._uploads:
+                file = await asyncio.to_thread(content)
+                try:
+                    return await self._send(
+                        "POST",
+                        path,
+                        timeout,
+                        data=_parts(head, file, size, tail),
+                        size=len(head) + size + len(tail),
+                        content_type=f"multipart/form-data; boundary={boundary}",
+                    )
+                finally:
+                    file.close()
 
         return await self._patiently(once)
 

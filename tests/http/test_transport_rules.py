@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overnight.errors import ProviderError, UsageError
-from overnight.http import KEEPALIVE, TRIES, Answer, Http, checked_base_url, is_loopback
+from overnight.http import KEEPALIVE, TRIES, UPLOADS, Answer, Http, checked_base_url, is_loopback
 from overnight.types import FailureKind
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
@@ -369,6 +369,32 @@ def test_an_upload_is_sent_whole_and_with_its_length():
             assert parts[3] == b"--\r\n"
 
     run(story)
+
+
+def test_a_few_uploads_are_under_way_at_the_same_time():
+    opened = set()
+    most = 0
+
+    class Content(io.BytesIO):
+        def close(self):
+            opened.discard(self)
+            super().close()
+
+    def content():
+        nonlocal most
+        file = Content(b"x" * 50)
+        opened.add(file)
+        most = max(most, len(opened))
+        return file
+
+    async def story():
+        async with serving() as raw, http(raw.url) as client:
+            calls = [client.upload("/files", [], content, 50, "a.jsonl") for _ in range(3 * UPLOADS)]
+            answers = await asyncio.gather(*calls)
+            assert [answer.status for answer in answers] == [200] * len(calls)
+
+    run(story)
+    assert most == UPLOADS
 
 
 def test_an_upload_may_be_sent_again_from_its_start_and_closes_what_it_opens():
