@@ -33,9 +33,7 @@ from overnight.types import (
     Totals,
 )
 
-SHARD = Shard(
-    ShardId("s"), JobId("j"), 0, 0, "b", 10, 100, "m", "/v1/chat/completions", ((0, 10),), 50, 100, 160, None
-)
+SHARD = Shard(ShardId("s"), JobId("j"), 0, 0, "b", 10, 100, "m", "/v1/chat/completions", ((0, 10),), 50, 100, 160, None)
 FAILURE = Failure(FailureKind.PERMANENT, "no")
 TOTALS = Totals(10, Counts(10, 8, 2), {"missing": 2}, {"missing": 2}, Tokens(), PicoUSD(5))
 
