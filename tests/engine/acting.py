@@ -30,7 +30,7 @@ def staged(root: Path, spec: Spec, rows: int, quirks: Quirks, kind: type[FakeOpe
     return set_stage(root, rows, kind(clock.now, quirks, takes=60.0, rates=RATES), clock, spec)
 
 
-def opened(stage: Stage) -> Client:
+def opened(stage: Stage, provider: type[DirectProvider] = DirectProvider) -> Client:
     """A client over the stage's home, whose provider is the fake: a process of its own."""
     stage.lives += 1
     home = PlayedHome(
@@ -42,7 +42,7 @@ def opened(stage: Stage) -> Client:
         is_dead=lambda other: other in stage.dead,
         release=lambda: None,
         nap=600.0,
-        played=DirectProvider(stage.fake, sleep=stage.clock.sleep),
+        played=provider(stage.fake, sleep=stage.clock.sleep),
     )
     return Client(home.config, opener=lambda _: home)
 

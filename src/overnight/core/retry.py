@@ -56,6 +56,8 @@ class PutBack:
 
 QUOTA_BACKOFF = (60.0, 1800.0)
 """First and longest wait in seconds after a refusal for quota."""
+LONGEST_ASKED = 3600.0
+"""Longest wait in seconds that a provider may ask for."""
 MOST_FILE_TRIES = 3
 """A provider that does not see the uploaded file is believed after so many submissions."""
 
@@ -63,20 +65,17 @@ MOST_FILE_TRIES = 3
 def fate_of_shard(failure: Failure, tries: int, policy: Policy) -> PutBack | None:
     """What happens to a shard whose batch was refused as a whole after `tries` earlier put-backs; nothing of it ran.
     None: its rows end with this failure."""
+    asked = min(failure.retry_after or 0.0, LONGEST_ASKED)
     match failure.kind:
         case FailureKind.QUOTA:
             first, longest = QUOTA_BACKOFF
-            return PutBack(max(min(first * 2.0 ** min(tries, 10), longest), failure.retry_after or 0.0))
+            return PutBack(max(min(first * 2.0 ** min(tries, 10), longest), asked))
         case FailureKind.ACCOUNT:
             return PutBack(0.0)  # the job is held; resuming sends it again
         case FailureKind.FILE:
             return PutBack(10.0 * (tries + 1)) if tries < MOST_FILE_TRIES else None
         case FailureKind.TRANSIENT:
-            return (
-                PutBack(max(30.0 * 2.0 ** min(tries, 10), failure.retry_after or 0.0))
-                if tries < policy.retries
-                else None
-            )
+            return PutBack(max(30.0 * 2.0 ** min(tries, 6), asked)) if tries < policy.retries else None
         case (
             FailureKind.PERMANENT
             | FailureKind.TRUNCATED

@@ -15,8 +15,9 @@ from overnight.engine.work import Work
 from overnight.ports import Changes
 from overnight.types import Batch, BatchId, BatchState, RemoteBatch, RemoteState, Shard, ShardId
 
-FIND_SLACK = 3600.0
-"""Seconds before the intent from which the provider's listing is searched: room for a clock that is off."""
+FIND_SLACK = 86_400.0
+"""Seconds before the intent from which the provider's listing is searched: room for a clock that was off, as one is that
+takes local time for universal time."""
 
 
 async def settle(work: Work, batch: Batch, *, prove: bool) -> None:
@@ -41,8 +42,8 @@ async def settle(work: Work, batch: Batch, *, prove: bool) -> None:
 
 async def find(work: Work, batch: Batch) -> Sequence[RemoteBatch]:
     """What the provider has that carries the batch's tag or was made of its file, oldest first."""
-    since = (batch.submitted_at if batch.submitted_at is not None else batch.created_at) - FIND_SLACK
-    return await work.provider.find(batch.tag, batch.file_id, since)
+    sent = batch.submitted_at if batch.submitted_at is not None else batch.created_at
+    return await work.provider.find(batch.tag, batch.file_id, min(sent, work.clock.now()) - FIND_SLACK)
 
 
 async def _adopt(work: Work, batch: Batch, found: Sequence[RemoteBatch]) -> None:

@@ -6,7 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from overnight.errors import Conflict, InvariantError, LeaseLost
 from overnight.ports import Changes, Event, Lease
@@ -19,6 +32,8 @@ from overnight.stores.touched import touched_segments
 from overnight.types import OPEN_STATES, Batch, BatchState, Job, JobId, JobView
 
 HOUR = 3600.0
+LONGEST_WAIT = 2 * HOUR
+"""Nobody is made to wait longer: what should is of a clock that was set back since."""
 
 _batches = schema.batches.c
 _leases = schema.leases.c
@@ -35,15 +50,21 @@ _OPEN = (
 )
 _READY = (
     select_batches()
-    .where(_mine_planned, _batches.not_before <= bindparam("now"))
+    .where(_mine_planned, or_(_batches.not_before <= bindparam("now"), _batches.not_before > bindparam("latest")))
     .order_by(_batches.rank, _batches.segment, _batches.seq)
     .limit(bindparam("ready"))
 )
-_NEXT_READY = select(func.min(_batches.not_before)).where(_mine_planned, _batches.not_before > bindparam("now"))
+_NEXT_READY = select(func.min(_batches.not_before)).where(
+    _mine_planned, _batches.not_before > bindparam("now"), _batches.not_before <= bindparam("latest")
+)
 _OLDEST_BACKLOG = select(func.min(func.coalesce(_batches.ended_at, _batches.created_at))).where(
     _batches.job_id == bindparam("job"), WAITING, _batches.duplicate_of.is_(None)
 )
-_CREATES = select(func.count()).select_from(schema.batches).where(_batches.submitted_at > bindparam("since"))
+_CREATES = (
+    select(func.count())
+    .select_from(schema.batches)
+    .where(_batches.submitted_at > bindparam("since"), _batches.submitted_at <= bindparam("until"))
+)
 _CREATES_OF_JOB = _CREATES.where(_batches.job_id == bindparam("job"))
 _CREATES_OF_ACCOUNT = _CREATES.where(_batches.account == bindparam("account"))
 
@@ -254,7 +275,8 @@ def _of(job_id: JobId) -> Select[*tuple[Any, ...]]:
 
 def _view(connection: Connection, job_id: JobId, now: float, ready: int) -> JobView:
     job = the_job(connection, job_id)
-    asked = {"job": job_id, "now": math.inf if job.cancel_requested else now, "ready": ready}
+    due = math.inf if job.cancel_requested else now
+    asked = {"job": job_id, "now": due, "latest": due + LONGEST_WAIT, "ready": ready}
     return JobView(
         job=job,
         open=tuple(load_batches(connection, _OPEN, asked)),
@@ -269,6 +291,6 @@ def _view(connection: Connection, job_id: JobId, now: float, ready: int) -> JobV
 def _creates(connection: Connection, job: Job, now: float) -> int:
     """Submissions of the last hour on the job's account, whichever job's: the provider's limit is the account's."""
     if job.account is None:
-        return connection.execute(_CREATES_OF_JOB, {"job": job.id, "since": now - HOUR}).scalar_one()
-    asked = {"account": job.account.fingerprint, "since": now - HOUR}
+        return connection.execute(_CREATES_OF_JOB, {"job": job.id, "since": now - HOUR, "until": now}).scalar_one()
+    asked = {"account": job.account.fingerprint, "since": now - HOUR, "until": now}
     return connection.execute(_CREATES_OF_ACCOUNT, asked).scalar_one()
