@@ -22,12 +22,13 @@ class Crash(BaseException):
 
 
 class World:
-    """One process's view of the outside. `at`: the number of the call (from 1) at which it dies, `when` it does:
-    before the call has any effect, or after it had all of it and the answer is lost."""
+    """One process's view of the outside. `at`: the number of the call (from 1; with `name`, of the calls of that name)
+    at which it dies, `when` it does: before the call has an effect, or after it had all of it and the answer is lost."""
 
-    def __init__(self, at: int | None = None, when: When = "before") -> None:
+    def __init__(self, at: int | None = None, when: When = "before", name: str | None = None) -> None:
         self.at = at
         self.when = when
+        self.name = name
         self.calls: list[str] = []
         self.dead = False
         self._opened: list[Any] = []
@@ -61,7 +62,9 @@ class World:
             if self.dead:
                 raise Crash(name)
             self.calls.append(name)
-            if len(self.calls) != self.at:
+            if self.at is None or self.name not in {None, name}:
+                return False
+            if self.at != (len(self.calls) if self.name is None else self.calls.count(name)):
                 return False
             if self.when == "after":
                 return True
@@ -81,7 +84,7 @@ class StoppedWorld(World):
 
     def __init__(self, name: str, stop: int, until: float, clock: Clock, side: When = "before") -> None:
         super().__init__()
-        self._name = name
+        self._stops_at = name
         self._left = stop
         self._until = until
         self._clock = clock
@@ -89,13 +92,13 @@ class StoppedWorld(World):
 
     async def arrive(self, name: str) -> None:
         """Stop when it is time."""
-        if name == self._name:
+        if name == self._stops_at:
             self._left -= 1
             await self._stop("before")
 
     async def depart(self, name: str) -> None:
         """Stop when it is time."""
-        if name == self._name:
+        if name == self._stops_at:
             await self._stop("after")
 
     async def _stop(self, side: When) -> None:

@@ -42,8 +42,8 @@ class FaultyWorld(World):
     """A world in which calls sometimes fail and nobody dies of it: before they do anything, or after they did all of
     it and only the caller hears of an error; and in which the provider is sometimes slow."""
 
-    def __init__(self, at: int | None, when: When, dice: random.Random, clock: Clock) -> None:
-        super().__init__(at, when)
+    def __init__(self, at: int, when: When, name: str | None, dice: random.Random, clock: Clock) -> None:
+        super().__init__(at, when, name)
         self._dice = dice
         self._clock = clock
 
@@ -193,11 +193,16 @@ def replay(seed: int) -> str:
 
 
 def _world(dice: random.Random, clock: Clock) -> World:
-    at = dice.randint(1, dice.choice((30, 150, 400)))
+    name = dice.choice((None, "store.commit", "store.commit", *_DEADLY))
+    at = dice.randint(1, dice.choice((30, 150, 400)) if name is None else dice.choice((5, 30)))
     when: When = "before" if dice.random() < 0.5 else "after"
     if dice.random() < 0.5:
-        return FaultyWorld(at, when, random.Random(dice.random()), clock)
-    return World(at, when)
+        return FaultyWorld(at, when, name, random.Random(dice.random()), clock)
+    return World(at, when, name)
+
+
+_DEADLY = ("provider.create", "provider.upload", "provider.delete_file", "blobs.create.commit")
+"""Calls at which a death is most telling, beside any."""
 
 
 def _quirks(dice: random.Random) -> Quirks:
