@@ -23,7 +23,7 @@ class Crash(BaseException):
 
 class World:
     """One process's view of the outside. `at`: the number of the call (from 1; with `name`, of the calls of that name)
-    at which it dies, `when` it does: before the call has an effect, or after it had all of it and the answer is lost."""
+    at which it dies, `when` it does: before the call has an effect, or after it had all and the answer is lost."""
 
     def __init__(self, at: int | None = None, when: When = "before", name: str | None = None) -> None:
         self.at = at
