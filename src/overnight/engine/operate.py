@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from overnight.core.machine import CanceledUnsent, RowsTaken, SubmitAbsent, SubmitAccepted, evolve
-from overnight.data.follow_up import write_follow_up
+from overnight.data.follow_up import Row, write_follow_up
 from overnight.data.joined import Joined
 from overnight.data.ledger import Line
-from overnight.data.spans import position
+from overnight.data.spans import position, union
 from overnight.data.table import key_rows
 from overnight.engine.settle import find
 from overnight.engine.work import Work, in_thread
@@ -33,6 +33,8 @@ from overnight.types import (
 
 READY = 200
 """Batches that are given up at a time."""
+MOST_ROWS = 50_000
+"""Rows that are gathered before their requests are written, so that memory does not grow with the job."""
 
 
 async def cancel(store: Store, job_id: JobId, at: float) -> Job:
@@ -71,40 +73,48 @@ async def retry(work: Work, chosen: Chosen) -> int:
     """Put the chosen rows into new batches and return how many they are: rows that ended without success and are not
     on their way already. One transaction."""
     await carry_out_cancel(work)
-    busy = [batch async for batch in work.store.batches(work.job_id) if batch.state not in FINAL_STATES]
+    busy = union(
+        *[batch.shard.spans async for batch in work.store.batches(work.job_id) if batch.state not in FINAL_STATES]
+    )
     waiting = {batch.id for batch in await work.store.backlog(work.job_id, 1_000_000)}
-    rows: list[tuple[int, int, int, Shard]] = []
+    rows: list[Row] = []
+    shards: list[Shard] = []
     taken: Counter[BatchId] = Counter()
     sources: dict[BatchId, Batch] = {}
     for segment in work.segments:
         batches = await work.store.contributing(work.job_id, segment.index)
         for line, batch in await in_thread(_failed, work, segment, batches, chosen):
-            on_its_way = any(position(other.shard.spans, line.ordinal) is not None for other in busy)
-            if on_its_way or batch.id in waiting:
+            if batch.id in waiting or position(busy, line.ordinal) is not None:
                 continue
             rows.append((line.ordinal, 0, line.paid, batch.shard))
             taken[batch.id] += 1
             sources[batch.id] = batch
-    if not rows:
+        if len(rows) >= MOST_ROWS:
+            shards += await in_thread(_written, work, rows)
+            rows = []
+    if not taken:
         return 0
-    shards = await in_thread(
-        write_follow_up,
+    shards += await in_thread(_written, work, rows)
+    rank = max(batch.rank for batch in sources.values()) + 1
+    after = tuple(evolve(batch, RowsTaken(taken[batch.id], backlog=False)) for batch in sources.values())
+    new = tuple(work.planned_batch(shard, rank=rank) for shard in shards)
+    told = work.event("retry_asked", rows=taken.total(), batches=len(new))
+    await work.commit(Changes(batches=after, new_shards=tuple(shards), new_batches=new, events=(told,)))
+    await work.store.ask(work.job_id, told, lambda job: replace(job, cancel_requested=False))
+    return taken.total()
+
+
+def _written(work: Work, rows: list[Row]) -> tuple[Shard, ...]:
+    return write_follow_up(
         rows,
         job_id=work.job_id,
         run_tag=work.run_tag,
-        generation=max(row[3].generation for row in rows) + 1,
+        generation=max((row[3].generation for row in rows), default=0) + 1,
         blobs=work.blobs,
         new_id=work.new_id,
         most_rows=work.terms.follow_up_rows,
         most_bytes=work.provider.limits.size,
     )
-    rank = max(batch.rank for batch in sources.values()) + 1
-    after = tuple(evolve(batch, RowsTaken(taken[batch.id], backlog=False)) for batch in sources.values())
-    new = tuple(work.planned_batch(shard, rank=rank) for shard in shards)
-    told = work.event("retry_asked", rows=len(rows), batches=len(new))
-    await work.commit(Changes(batches=after, new_shards=tuple(shards), new_batches=new, events=(told,)))
-    await work.store.ask(work.job_id, told, lambda job: replace(job, cancel_requested=False))
-    return len(rows)
 
 
 async def carry_out_cancel(work: Work) -> None:
@@ -151,8 +161,8 @@ async def declare_absent(work: Work, batch_id: BatchId) -> Batch:
     """The operator's word that a held submission never arrived: its rows go out in a new batch."""
     batch = await _held(work, batch_id)
     after = evolve(batch, SubmitAbsent(work.clock.now()))
-    new = work.successor(batch, 0.0)
-    await work.commit(Changes(batches=(after,), new_batches=(new,), events=(work.event("declared_absent", batch),)))
+    told = work.event("declared_absent", batch)
+    await work.commit(Changes(batches=(after,), new_batches=(work.anew(batch),), events=(told,)))
     return after
 
 

@@ -16,6 +16,8 @@ from overnight.types import BatchState, Failure, FailureKind, Hold, JobId, JobVi
 
 PATIENCE = 900.0
 """Seconds of a provider that does not answer at all before a run gives up; the job goes on with the next run."""
+MOST_CONFLICTS = 10
+"""Commits in a row that do not fit what is stored, before that is no race any more."""
 READY = 32
 """Planned batches that one look loads."""
 
@@ -68,6 +70,7 @@ class Runner:
         self._trouble: Failure | None = None
         self._trouble_since = 0.0
         self._troubles = 0
+        self._conflicts = 0
         self._renewed = work.clock.elapsed()
 
     async def run(self, *, once: bool = False) -> End:
@@ -93,7 +96,7 @@ class Runner:
         decision = decide(view, now, work.clock.elapsed(), work.waits, work.terms)
         if self._on_look is not None:
             self._on_look(view, decision)
-        troubled = False
+        troubled, conflicts = False, self._conflicts
         submits = [action for action in decision.actions if isinstance(action, Submit)]
         for action in decision.actions:
             if not isinstance(action, Submit):
@@ -103,6 +106,8 @@ class Runner:
             troubled |= await self._perform(submits, view)
         if decision.actions and not troubled:
             self._trouble, self._troubles = None, 0
+        if self._conflicts == conflicts:
+            self._conflicts = 0
         return view, decision
 
     async def _perform(self, actions: Sequence[Action], view: JobView) -> bool:
@@ -123,7 +128,9 @@ class Runner:
             if isinstance(result, ProviderError):
                 troubled = True
                 await self._troubled(result.failure)
-            elif isinstance(result, BaseException) and not isinstance(result, Conflict):
+            elif isinstance(result, Conflict) and self._conflicts < MOST_CONFLICTS:
+                self._conflicts += 1  # somebody was faster: the next look tells
+            elif isinstance(result, BaseException):
                 raise result
         return troubled
 

@@ -16,8 +16,8 @@ from overnight.ports import Changes
 from overnight.types import Batch, BatchId, BatchState, RemoteBatch, RemoteState, Shard, ShardId
 
 FIND_SLACK = 86_400.0
-"""Seconds before the intent from which the provider's listing is searched: room for a clock that was off, as one is that
-takes local time for universal time."""
+"""Seconds before the intent from which the provider's listing is searched: room for a clock that was off, as one that
+takes local time for universal time is."""
 
 
 async def settle(work: Work, batch: Batch, *, prove: bool) -> None:
@@ -79,5 +79,5 @@ def _twin(work: Work, batch: Batch, remote: RemoteBatch, now: float) -> Batch:
 async def _absent(work: Work, batch: Batch) -> None:
     after = evolve(batch, SubmitAbsent(work.clock.now()))
     told = work.event("absent", batch)
-    await work.commit(Changes(batches=(after,), new_batches=(work.successor(batch, 0.0),), events=(told,)))
+    await work.commit(Changes(batches=(after,), new_batches=(work.anew(batch),), events=(told,)))
     work.waits.pop(batch.id, None)

@@ -84,8 +84,12 @@ class Work:
         return replace(batch, not_before=now + delay * (1 + 0.2 * self.jitter()) if delay else 0.0, tries=tries)
 
     def successor(self, batch: Batch, delay: float) -> Batch:
-        """The next attempt of a batch that was put back or never arrived: the same shard again."""
+        """The next attempt of a batch that was put back: the same shard again."""
         return self.planned_batch(batch.shard, rank=batch.rank, delay=delay, tries=batch.tries + 1)
+
+    def anew(self, batch: Batch) -> Batch:
+        """The same attempt once more, of a batch that never arrived: nobody has refused anything."""
+        return self.planned_batch(batch.shard, rank=batch.rank, tries=batch.tries)
 
     async def hold(self, hold: Hold) -> None:
         """Let the job stand still; an earlier reason stays."""
