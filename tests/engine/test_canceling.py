@@ -91,3 +91,28 @@ def test_a_retry_carries_out_a_cancel_that_nobody_has_carried_out(tmp_path: Path
     assert acting(stage, lambda client, job: client.retry(job, Chosen(keys=frozenset({"k5"})))) == 1
     assert play(stage).reason is EndReason.FINISHED
     assert asyncio.run(stage.verdict()).ends == ["succeeded", "succeeded", *["canceled"] * 3, "succeeded"]
+
+
+class Amnesiac(FakeOpenAI):
+    """Forgets every batch an hour after it was made."""
+
+    def batches(self, key: str, after: str | None, limit: int) -> dict[str, Any]:
+        page = super().batches(key, after, limit)
+        page["data"] = [document for document in page["data"] if self.now() < document["created_at"] + 3600]
+        return page
+
+    def cancel(self, key: str, id: str) -> dict[str, Any]:
+        self._enter(key, "cancel")
+        raise Refusal(f"No batch found with id '{id}'.", status=404)
+
+
+def test_a_batch_that_nobody_knows_any_more_can_be_given_up_when_its_window_is_over(tmp_path: Path) -> None:
+    spec = msgspec.structs.replace(SPEC, policy=Policy(poll=3_000))
+    stage = staged(tmp_path, spec, ROWS, Quirks(), Amnesiac)
+    stage.fake.takes = 80_000.0
+    stage.cancel_after = 7_200.0
+    assert play(stage).reason is EndReason.FINISHED
+    assert 86_400 < stage.clock.elapsed() < 100_000  # until then it may be running
+    verdict = asyncio.run(stage.verdict())
+    assert verdict.statuses == {"canceled": ROWS}
+    assert verdict.unknown_rows == ROWS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from overnight.core.decide import (
@@ -32,12 +33,14 @@ from overnight.engine.submit import refuse, submit
 from overnight.engine.work import Work
 from overnight.errors import ProviderError
 from overnight.ports import Changes
-from overnight.types import Batch, Failure, FailureKind, Job, RemoteBatch, RemoteState
+from overnight.types import Batch, Failure, FailureKind, Job, Outcome, RemoteBatch, RemoteState
 
 CLEAN_TRIES = 8
 """Attempts to delete our files of one batch before they are left to the provider's own expiry: with the runner's pauses
 between them, some minutes of an outage."""
 CLEAN_AT_ONCE = 20
+GRACE = 3600.0
+"""Seconds after its window in which a batch that cannot be seen is still waited for."""
 FILES_LATE = 600.0
 """Seconds after its end in which a batch may still name its files."""
 
@@ -78,6 +81,10 @@ async def poll(work: Work, batches: Sequence[Batch]) -> None:
     for batch in batches:
         assert batch.remote is not None
         remote = seen.get(batch.remote.id)
+        if remote is None and _given_up(batch, now, work.provider.limits.window):
+            work.log("not_found", {"batch": batch.id, "remote": batch.remote.id})
+            await work.step(batch, RemoteEnded(replace(batch.remote, end=Outcome.CANCELED), now))
+            continue
         if remote is None:
             # A fresh batch can be invisible for a while; one that stays so is never called gone, it may be paid.
             work.log("not_found", {"batch": batch.id, "remote": batch.remote.id})
@@ -100,6 +107,12 @@ async def poll(work: Work, batches: Sequence[Batch]) -> None:
                 assert_never(remote.state)
     if quiet:
         await work.commit(Changes(batches=tuple(quiet)))
+
+
+def _given_up(batch: Batch, now: float, window: float) -> bool:
+    """Nobody waits for it any more, and a batch that can be seen nowhere when its window is over will bring nothing."""
+    began = batch.accepted_at if batch.accepted_at is not None else batch.created_at
+    return batch.cancel_requested and now > began + window + GRACE
 
 
 def _names_no_answers_yet(remote: RemoteBatch, now: float) -> bool:
@@ -137,7 +150,7 @@ async def cancel(work: Work, batch: Batch) -> None:
             raise
         work.log("not_canceled", {"batch": batch.id, "remote": batch.remote.id, "reason": error.failure.message})
         remote = None
-    asked = await work.step(batch, CancelRequested(work.clock.now()))
+    asked = batch if batch.cancel_requested else await work.step(batch, CancelRequested(work.clock.now()))
     if remote is not None and remote.state in {RemoteState.IN_PROGRESS, RemoteState.CANCELING}:
         await work.commit(Changes(batches=(evolve(asked, Polled(remote, work.clock.now())),)))
     else:
