@@ -348,3 +348,9 @@ def test_what_the_server_writes_the_client_reads(text, custom_id):
     assert (reply.custom_id, reply.text, reply.outcome) == (custom_id, text, Outcome.SUCCEEDED)
     refused = output_line("batch_req_1", custom_id, 400, "", json.dumps(error_envelope(text)).encode())
     assert read_line(refused, CHAT).kind is FailureKind.PERMANENT or "quota" in text
+
+
+@pytest.mark.parametrize("tokens", [-1, 10**13, 2**70])
+def test_a_usage_that_cannot_be_is_unknown(tokens):
+    reply = judged(chat(usage={"prompt_tokens": tokens, "completion_tokens": 4}))
+    assert (reply.outcome, reply.tokens, reply.ran) == (Outcome.SUCCEEDED, None, True)

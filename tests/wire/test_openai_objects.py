@@ -238,3 +238,8 @@ def test_an_error_text_is_one_short_line_without_keys():
     assert message.isprintable()
     assert len(message) < 330
     assert "abcdefgh" not in message
+
+
+def test_a_batch_that_used_more_than_can_be_tells_nothing():
+    usage = {"input_tokens": 10**15, "output_tokens": 1}
+    assert batch_from({"id": "b", "status": "completed", "usage": usage}).usage is None

@@ -19,13 +19,15 @@ class Rates:
 
 
 def cost(tokens: Tokens, rates: Rates) -> PicoUSD:
-    """What these tokens cost. Cached input tokens are part of `tokens.input` and pay the cached rate instead."""
+    """What these tokens cost. Cached input tokens are part of `tokens.input` and pay the cached rate instead; never
+    more of them than there are."""
     applied = rates
     for threshold, tier in rates.above:
         if tokens.input > threshold:
             applied = tier
-    uncached = tokens.input - tokens.cached
-    return PicoUSD(uncached * applied.input + tokens.cached * applied.cached + tokens.output * applied.output)
+    cached = min(tokens.cached, tokens.input)
+    uncached = tokens.input - cached
+    return PicoUSD(uncached * applied.input + cached * applied.cached + tokens.output * applied.output)
 
 
 def ceiling(input_tokens: int, output_tokens: int, rates: Rates) -> PicoUSD:

@@ -24,6 +24,8 @@ _STATES = {
     "failed": RemoteState.FAILED,
 }
 _ENDS = {"completed": Outcome.SUCCEEDED, "expired": Outcome.EXPIRED, "cancelled": Outcome.CANCELED}
+MOST_TOKENS = 10_000_000_000
+"""No batch has more: a usage that says so says nothing."""
 _TIMES = (
     "in_progress_at",
     "finalizing_at",
@@ -198,12 +200,13 @@ def _counts(value: object) -> Counts:
 def _usage(value: object) -> Tokens | None:
     if not isinstance(value, Mapping) or not isinstance(value.get("input_tokens"), int):
         return None
-    return Tokens(
+    told = Tokens(
         _number(value["input_tokens"]),
         _part(value.get("input_tokens_details"), "cached_tokens"),
         _number(value.get("output_tokens")),
         _part(value.get("output_tokens_details"), "reasoning_tokens"),
     )
+    return told if max(told.input, told.cached, told.output, told.reasoning) <= MOST_TOKENS else None
 
 
 def _part(details: object, name: str) -> int:

@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 from msgspec.json import Decoder
 
 from overnight.types import Endpoint
-from overnight.wire.openai.shapes import CachedDetails, ReasoningDetails
+from overnight.wire.openai.shapes import MOST_TOKENS, CachedDetails, ReasoningDetails
 
-_Count = Annotated[int, Meta(ge=0)]
+_Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 
 
 class _Message(Struct, gc=False):

@@ -6,7 +6,9 @@ from typing import Annotated, Generic, TypeVar
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-Count = Annotated[int, Meta(ge=0)] | None
+MOST_TOKENS = 10_000_000
+"""No request has more: a usage that says so says nothing."""
+Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)] | None
 Body = TypeVar("Body")
 
 
