@@ -129,7 +129,8 @@ class LocalProvider:
 
     async def _ended(self) -> int | None:
         assert self._child is not None
-        with contextlib.suppress(ProcessLookupError):
-            if self._child.returncode is None:
-                await asyncio.wait_for(self._child.wait(), STOP)
-        return self._child.returncode
+        try:
+            return await asyncio.wait_for(self._child.wait(), STOP)
+        except TimeoutError:  # it neither listens nor ends
+            self._child.kill()
+            return await self._child.wait()
