@@ -134,6 +134,7 @@ def killed(world: World, home: Home, status: str) -> None:
         warnings.simplefilter("ignore", ResourceWarning)
         logging.disable()  # records of the crash would keep its files open
         asyncio.run(home.live(world, status))
+        world.bury()
         gc.collect()
         logging.disable(logging.NOTSET)
 
