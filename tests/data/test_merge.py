@@ -399,7 +399,7 @@ def test_large_answers_are_held_a_few_at_a_time(blobs: FileBlobs) -> None:
         def ended(self, status: str, kind: object, message: str) -> None: ...
 
     made = blocks(here, layout_of(here, "finished"), "finished", segments[0], [home], Silent())
-    held = [len(block) for block in made]
+    held = [len(block[0]) for block in made]
     assert (sum(held), max(held)) == (40, 9)
 
 

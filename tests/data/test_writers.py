@@ -37,10 +37,14 @@ FULL = ("=1+1", "=1+1", 3, 1.5, True, (0.5, -2.0), {"a": [10**25]}, b'{"b":1}', 
 BARE = (7, None, None, None, None, None, None, None, None)
 
 
+def columns_of(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return list(zip(*rows, strict=True))
+
+
 def write(path: Path, rows: list[tuple[Any, ...]], columns: tuple[Column, ...] = COLUMNS) -> None:
     with TableWriter(path, columns) as table:
-        table.write(rows[:1])
-        table.write(rows[1:])
+        table.write(columns_of(rows[:1]))
+        table.write(columns_of(rows[1:]))
         table.commit()
 
 
@@ -141,7 +145,7 @@ def test_every_name_and_text_comes_back(
     rows = [tuple(text for _ in names) for text in texts]
     for suffix in ("jsonl", "csv"):
         with TableWriter(directory / f"t.{suffix}", columns) as table:
-            table.write(rows)
+            table.write(columns_of(rows))
             table.commit()
     lines = (directory / "t.jsonl").read_bytes().split(b"\n")[:-1]
     assert [json.loads(line) for line in lines] == [dict(zip(names, row, strict=True)) for row in rows]
@@ -200,7 +204,7 @@ def test_leaving_without_commit_leaves_what_was(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("older")
     with TableWriter(path, COLUMNS) as table:
-        table.write([FULL])
+        table.write(columns_of([FULL]))
     assert (path.read_text(), listed(tmp_path)) == ("older", ["t.csv"])
 
 
@@ -211,7 +215,7 @@ def test_an_error_on_the_way_leaves_nothing(tmp_path: Path, suffix: str) -> None
 
     def stopped() -> None:
         with TableWriter(tmp_path / f"t.{suffix}", COLUMNS) as table:
-            table.write([FULL])
+            table.write(columns_of([FULL]))
             raise Stop
 
     with pytest.raises(Stop):

@@ -11,7 +11,7 @@ from overnight.testing.crashes import World
 from overnight.testing.histories import MODEL
 from overnight.testing.openai_fake import Quirks
 from overnight.testing.plays import play
-from overnight.types import Job
+from overnight.types import Job, Selection
 from tests.engine.acting import opened, staged
 
 SPEC = Spec(
@@ -42,3 +42,28 @@ def test_a_raised_limit_that_is_not_approved_sends_nothing(tmp_path: Path) -> No
     assert asyncio.run(ask(100, yes=True)).hold is None
     assert play(stage).reason is EndReason.FINISHED
     assert asyncio.run(stage.verdict()).statuses == {"succeeded": 6}
+
+
+def test_a_plan_that_is_not_approved_leaves_the_approved_one_as_it_is(tmp_path: Path) -> None:
+    stage = staged(tmp_path, SPEC, 6, Quirks())
+    source = Path(str(stage.spec.source))
+
+    async def ask(rows: int | None, *, yes: bool) -> None:
+        async with opened(stage) as client:
+            preview = await client.prepare(stage.spec, Selection(limit=rows))
+            stage.job_id = preview.job.id
+            await (client.approve(preview) if yes else client.discard(preview))
+
+    asyncio.run(ask(3, yes=True))
+    before = source.read_text()
+    source.write_text(before.replace("\nk0,", "\nk9,one more\nk0,"))
+    asyncio.run(ask(None, yes=False))  # nothing was sent, so all is read anew
+    source.write_text(before)
+
+    async def rows() -> list[tuple[str, str]]:
+        async with opened(stage) as client:
+            assert stage.job_id is not None
+            await client.run(stage.job_id)
+            return [(row["id"], row["answer"]) async for row in client.rows(stage.job_id)]
+
+    assert asyncio.run(rows()) == [(f"k{number}", f"text number {number}") for number in range(3)]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from overnight.types import JobView
 
 T = TypeVar("T")
+GARBAGE = 50_000
+"""Objects made and not freed before cycles are looked for."""
 
 on_done_option = click.option(
     "--on-done", metavar="CMD", help="Run in the shell at the end, with OVERNIGHT_JOB, _STATUS, _EXIT, _OUTPUT."
@@ -28,8 +30,12 @@ on_done_option = click.option(
 def with_client(call: Call, act: Callable[[Client], Awaitable[T]]) -> T:
     """What `act` returns, given the opened home."""
     import asyncio
+    import gc
 
     from overnight.api import Client
+
+    # Rows are tuples and lists without cycles: to look for cycles among them costs a quarter of all work.
+    gc.set_threshold(GARBAGE)
 
     async def opened() -> T:
         async with Client(call.config()) as client:

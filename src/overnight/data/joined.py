@@ -122,7 +122,7 @@ class Joined:
 def _runs(lines: Sequence[tuple[int, int, int]]) -> Iterator[Sequence[tuple[int, int, int]]]:
     """Offsets, lengths and more of lines in the order of a file, cut into what is read at once."""
     held = sum(length for _, length, _ in lines)
-    if lines[-1][0] + lines[-1][1] - lines[0][0] <= min(READ, 2 * held):
+    if lines[-1][0] + lines[-1][1] - lines[0][0] <= min(READ, 4 * held):
         yield lines  # as a rule: all answers of a batch
         return
     start = 0

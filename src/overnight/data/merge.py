@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from overnight.data.columns import Content, Layout
-from overnight.data.table import Parts, Row, Which, blocks, key_rows, layout_of
+from overnight.data.table import Columns, Parts, Row, Which, blocks, key_rows, layout_of
 from overnight.data.writers import TableWriter
 from overnight.ports import Blobs
 from overnight.types import BatchId, FailureKind, Ordinal, Outcome, PicoUSD, Segment, Tokens, Totals
@@ -55,7 +55,7 @@ def iterate(parts: Parts, which: Which = "finished") -> Iterator[dict[str, Any]]
     names = [column.name for column in layout.columns]
     raw = [column.name for column in layout.columns if column.content is Content.RAW]
     for block in _table(parts, layout, which, _Tally(labeled=False)):
-        for row in block:
+        for row in zip(*block, strict=True):
             values = dict(zip(names, row, strict=True))
             for name in raw:
                 values[name] = None if values[name] is None else msgspec.json.decode(values[name])
@@ -71,7 +71,7 @@ def find_row(key: str, segments: Sequence[Segment], blobs: Blobs) -> Ordinal | N
     return None
 
 
-def _table(parts: Parts, layout: Layout, which: Which, tally: _Tally) -> Iterator[list[Row]]:
+def _table(parts: Parts, layout: Layout, which: Which, tally: _Tally) -> Iterator[Columns]:
     for segment in parts.segments:
         batches = parts.contributing(segment.index)
         tally.batches.update((batch.id, batch.totals) for batch in batches if batch.totals is not None)

@@ -18,7 +18,7 @@ from overnight.errors import UsageError
 from overnight.ports import Blobs
 from overnight.spec import Spec
 from overnight.types import Batch, FailureKind, Outcome, Reply, Segment, Span
-from overnight.wire.openai import custom_id, plain_reader, read_line
+from overnight.wire.openai import Plain, custom_id, plain_reader, read_line
 from overnight.wire.openai.parts import body_of, logprobs_of, strict_json
 
 Which = Literal["finished", "partial", "failed"]
@@ -31,11 +31,15 @@ BLOCK_BYTES = 4 << 20
 """Of raw answers, and of source text where columns are read again."""
 
 Row = tuple[Any, ...]
+Columns = Sequence[Sequence[Any]]
+"""Some rows, by column: each holds one value of every row."""
 KeyRow = tuple[str, FailureKind | None, str | None]
 """Key, and why the record is not sent: kind and message."""
 
 _UNKNOWN: Row = (None, None, None, None)
 _NOTHING: Row = (0, 0, 0, 0, 0.0)
+_NO_PLAIN: Plain = ("", "", None, None, 0, 0, 0, 0)
+_NO_LINE = Line(-1, Outcome.ERRORED, None, -1, 0, 0, None, None, 0, 0)
 _key_rows = msgspec.json.Decoder(KeyRow)
 
 
@@ -82,7 +86,7 @@ def key_rows(segment: Segment, blobs: Blobs) -> list[KeyRow]:
 
 def blocks(
     parts: Parts, layout: Layout, which: Which, segment: Segment, batches: Sequence[Batch], watcher: Watcher
-) -> Iterator[list[Row]]:
+) -> Iterator[Columns]:
     """The rows of one segment in order, as many at a time as fit in memory well."""
     selected = parts.selected(segment)
     if not selected:
@@ -90,7 +94,7 @@ def blocks(
     with Joined(segment, batches, parts.blobs) as joined:
         making = _Making(parts, layout, which, watcher, joined, key_rows(segment, parts.blobs))
         for places, own in making.picked(selected):
-            yield making.rows(places, own)
+            yield making.columns(places, own)
 
 
 @dataclass(slots=True)
@@ -106,8 +110,12 @@ class _Making:
     read: Callable[[str], Row] = field(init=False)
     blank: Row = field(init=False)
     extra: Sequence[str] = field(init=False)
+    keyed: bool = field(init=False)
+    readers: Sequence[Callable[[bytes], Plain | None]] = field(init=False)  # by number of the batch
 
     def __post_init__(self) -> None:
+        self.keyed = is_keyed(self.parts.spec)
+        self.readers = [plain_reader(batch.shard.endpoint) or _not_plain for batch in self.joined.batches]
         self.read = _text_reader(self.parts)
         self.blank = (None,) * self.layout.answers
         self.extra = () if self.which == "failed" else self.parts.spec.extra
@@ -162,36 +170,85 @@ class _Making:
         line = self.joined.best[at]
         return line is not None and line.outcome is not Outcome.SUCCEEDED
 
-    def rows(self, places: Sequence[int], own: Sequence[Row]) -> list[Row]:
-        """Finished rows of these places."""
-        joined, read = self.joined, self.read
-        best, batches, keys, first = joined.best, joined.batch, self.keys, joined.segment.first_ordinal
-        keyed = is_keyed(self.parts.spec)
-        readers = [plain_reader(batch.shard.endpoint) for batch in joined.batches]
-        made: list[Row] = []
-        answers: list[Row] = []
-        for at, values, raw in zip(places, own, joined.raws(places), strict=True):
+    def columns(self, places: Sequence[int], own: Sequence[Row]) -> Columns:
+        """Finished rows of these places. As a rule nearly all are plain answers: those are made a column at a time, and
+        the others put in their places."""
+        raws = self.joined.raws(places)
+        told = self._told(places, raws)
+        odd = {slot: self._row(places[slot], own[slot], raws[slot]) for slot, one in enumerate(told) if one is None}
+        if len(odd) == len(places):
+            return list(zip(*odd.values(), strict=True))
+        columns = self._plain_columns(places, own, raws, told)
+        for slot, row in odd.items():
+            for column, value in zip(columns, row, strict=True):
+                column[slot] = value
+        return columns
+
+    def _told(self, places: Sequence[int], raws: Sequence[bytes | None]) -> list[Plain | None]:
+        """What the plain answers among these say."""
+        best, batch, readers = self.joined.best, self.joined.batch, self.readers
+        told: list[Plain | None] = []
+        for at, raw in zip(places, raws, strict=True):
             line = best[at]
-            key = keys[at][0] if keyed else first + at + 1
-            if line is None:
-                made.append((key, *values, *self._unanswered(at)))
-            elif line.kind is None and raw is not None:
-                plain = readers[batches[at]]
-                told = plain(raw) if plain is not None else None
-                if told is not None:
-                    name, text, model, request, *_ = told
-                    answer = read(text)
-                    report: Row = ("stop", model, name, request)
-                else:
-                    reply = read_line(raw, joined.batches[batches[at]].shard.endpoint)
-                    answer = self._answer(reply, raw)
-                    report = (reply.finish_reason, reply.model, reply.custom_id, reply.request_id)
-                answers.append(answer)
-                made.append((key, *values, "succeeded", *answer, None, None, *report, *self._bill(at, line, raw)))
-            else:
-                made.append((key, *values, *self._failure(at, line, raw)))
-        self.watcher.succeeded(answers)
-        return made
+            good = raw is not None and line is not None and line.kind is None
+            told.append(readers[batch[at]](raw) if good and raw is not None else None)
+        return told
+
+    def _plain_columns(
+        self, places: Sequence[int], own: Sequence[Row], raws: Sequence[bytes | None], told: Sequence[Plain | None]
+    ) -> list[list[Any]]:
+        joined, keys, count = self.joined, self.keys, len(places)
+        names, texts, models, requests, *_ = zip(*(one or _NO_PLAIN for one in told), strict=True)
+        answers = [self.read(text) if text else self.blank for text in texts]
+        self.watcher.succeeded([answer for answer, text in zip(answers, texts, strict=True) if text])
+        spent = [self._spent(at) for at in places] if joined.beside else [joined.best[at] or _NO_LINE for at in places]
+        used = [each.tokens for each in spent]
+        tokens = [_UNKNOWN if each is None else (each.input, each.cached, each.output, each.reasoning) for each in used]
+        first = joined.segment.first_ordinal + 1
+        columns: list[Iterable[Any]] = [
+            [keys[at][0] for at in places] if self.keyed else [first + at for at in places],
+            *zip(*own, strict=True),
+            [Outcome.SUCCEEDED.value] * count,
+            *zip(*answers, strict=True),
+            [None] * count,
+            [None] * count,
+            ["stop"] * count,
+            models,
+            names,
+            requests,
+            [joined.remotes[joined.batch[at]] for at in places],
+            [joined.attempts[at] for at in places],
+            *zip(*tokens, strict=True),
+            [None if each.cost is None else each.cost / 1e12 for each in spent],
+        ]
+        if self.extra:
+            columns += zip(*map(self._extras, places, raws), strict=True)
+        return list(map(list, columns))
+
+    def _key(self, at: int) -> Any:
+        return self.keys[at][0] if self.keyed else self.joined.segment.first_ordinal + at + 1
+
+    def _row(self, at: int, own: Row, raw: bytes | None) -> Row:
+        """A row by itself."""
+        line = self.joined.best[at]
+        if line is None:
+            return (self._key(at), *own, *self._unanswered(at))
+        if line.kind is not None or raw is None:
+            return (self._key(at), *own, *self._failure(at, line, raw))
+        reply = read_line(raw, self.joined.batches[self.joined.batch[at]].shard.endpoint)
+        answer = self._answer(reply, raw)
+        self.watcher.succeeded([answer])
+        return (
+            self._key(at),
+            *own,
+            "succeeded",
+            *answer,
+            None,
+            None,
+            *_report(reply),
+            *self._bill(at),
+            *self._extras(at, raw),
+        )
 
     def _answer(self, reply: Reply, raw: bytes) -> Row:
         """The values of the answer's columns, of a reply that is a success."""
@@ -211,22 +268,29 @@ class _Making:
         status, kind = line.outcome.value, line.kind
         self.watcher.ended(status, kind, line.message or "")
         told = (None if kind is None else kind.value, line.message)
-        report = (reply.finish_reason, reply.model, reply.custom_id, reply.request_id)
-        return (status, *self.blank, *told, *report, *self._bill(at, line, raw))
+        return (status, *self.blank, *told, *_report(reply), *self._bill(at), *self._extras(at, raw))
 
-    def _bill(self, at: int, line: Line, raw: bytes | None) -> Row:
+    def _bill(self, at: int) -> Row:
         """From `batch_id` on: the money of all attempts."""
-        joined, extra = self.joined, self.extra
-        number = joined.batch[at]
-        spent: Spent | Line = line if at not in joined.beside else joined.beside[at].and_also(line)
+        spent, joined = self._spent(at), self.joined
         used, cost = spent.tokens, spent.cost
         return (
-            joined.remotes[number],
+            joined.remotes[joined.batch[at]],
             joined.attempts[at],
             *(_UNKNOWN if used is None else (used.input, used.cached, used.output, used.reasoning)),
             None if cost is None else cost / 1e12,
-            *(_extras(extra, raw, joined.batches[number]) if extra else ()),
         )
+
+    def _spent(self, at: int) -> Spent | Line:
+        line = self.joined.best[at] or _NO_LINE
+        return line if at not in self.joined.beside else self.joined.beside[at].and_also(line)
+
+    def _extras(self, at: int, raw: bytes | None) -> Row:
+        """The columns that were asked for beside the usual ones."""
+        if raw is None:
+            return (None,) * len(self.extra)
+        endpoint = self.joined.batches[self.joined.batch[at]].shard.endpoint
+        return tuple(strict_json(raw) if name == "raw" else logprobs_of(raw, endpoint) for name in self.extra)
 
     def _unanswered(self, at: int) -> Row:
         """Never sent, by the user's own rule, or without an answer so far."""
@@ -260,7 +324,9 @@ def _other(reply: Reply, raw: bytes) -> str | None:
     return None if given is None else given.decode()
 
 
-def _extras(names: Sequence[str], raw: bytes | None, batch: Batch) -> Row:
-    if raw is None:
-        return (None,) * len(names)
-    return tuple(strict_json(raw) if name == "raw" else logprobs_of(raw, batch.shard.endpoint) for name in names)
+def _report(reply: Reply) -> Row:
+    return reply.finish_reason, reply.model, reply.custom_id, reply.request_id
+
+
+def _not_plain(raw: bytes) -> None:
+    return None

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
 
+Values = Sequence[Sequence[Any]]
+
+
 class _Format(Protocol):
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None: ...
+    def write(self, columns: Values) -> None: ...
 
     def finish(self) -> None: ...
 
@@ -60,13 +63,13 @@ class TableWriter:
             self.__exit__()
             raise
 
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Append rows, one value per column. Raises `LocalError` when the disk is full."""
+    def write(self, columns: Values) -> None:
+        """Append rows, given as the values of each column. Raises `LocalError` when the disk is full."""
         assert self._format is not None
-        if not rows:
+        if not columns or not columns[0]:
             return
         try:
-            self._format.write(rows)
+            self._format.write(columns)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -141,8 +144,8 @@ class _Zipped:
         self._inner = make(self._plain, columns)
         self._pack = zlib.compressobj(level=3, wbits=31)
 
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        self._inner.write(rows)
+    def write(self, columns: Values) -> None:
+        self._inner.write(columns)
         self._file.write(self._pack.compress(self._plain.getbuffer()))
         self._plain.seek(0)
         self._plain.truncate()
@@ -163,19 +166,14 @@ class _Jsonl:
         self._object = _object_of([column.name for column in columns])
         self._raw = [number for number, column in enumerate(columns) if column.content is Content.RAW]
 
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        if self._raw:
-            rows = [self._with_raw(row) for row in rows]
-        self._file.write(_json.encode_lines([self._object(*row) for row in rows]))
+    def write(self, columns: Values) -> None:
+        values = list(columns)
+        for number in self._raw:
+            values[number] = [None if value is None else msgspec.Raw(value) for value in values[number]]
+        self._file.write(_json.encode_lines(list(map(self._object, *values))))
 
     def finish(self) -> None:
         """Nothing is left to write."""
-
-    def _with_raw(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        values = list(row)
-        for number in self._raw:
-            values[number] = None if values[number] is None else msgspec.Raw(values[number])
-        return tuple(values)
 
 
 _json = msgspec.json.Encoder()
@@ -218,10 +216,9 @@ class _Csv:
         self._cells = [_CELLS[column.content] for column in columns]
         self._write([_quoted([column.name], alone=len(columns) == 1) for column in columns])
 
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def write(self, columns: Values) -> None:
         alone = len(self._cells) == 1
-        columns = zip(self._cells, zip(*rows, strict=True), strict=True)
-        self._write([_quoted(cells(column), alone) for cells, column in columns])
+        self._write([_quoted(cells(column), alone) for cells, column in zip(self._cells, columns, strict=True)])
 
     def finish(self) -> None:
         """Nothing is left to write."""
@@ -304,8 +301,8 @@ class _Parquet:
         self._schema = pyarrow.schema([(column.name, self._type(column.content)) for column in columns])
         self._parquet = pyarrow.parquet.ParquetWriter(file, self._schema, compression="zstd", compression_level=1)
 
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        arrays = [self._array(*pair) for pair in zip(self._columns, zip(*rows, strict=True), strict=True)]
+    def write(self, columns: Values) -> None:
+        arrays = [self._array(*pair) for pair in zip(self._columns, columns, strict=True)]
         self._parquet.write_batch(self._arrow.record_batch(arrays, schema=self._schema))
 
     def finish(self) -> None:

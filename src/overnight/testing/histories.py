@@ -166,7 +166,7 @@ def history(seed: int, root: Path) -> History:
         ),
     )
     stage = set_stage(root, rows, fake, clock, spec)
-    worlds = [_world(dice, clock) for _ in range(dice.choice((0, 1, 2, 3, 4)))]
+    worlds = [_world(dice, clock) for _ in range(dice.choice((0, 1, 2, 4, 12)))]
     end = asyncio.run(_until_the_end(stage, worlds))
     return History(seed, end, asyncio.run(stage.verdict()), stage, rows, bool(quirks.repeated_creates))
 
@@ -194,7 +194,7 @@ def replay(seed: int) -> str:
 
 def _world(dice: random.Random, clock: Clock) -> World:
     name = dice.choice((None, "store.commit", "store.commit", *_DEADLY))
-    at = dice.randint(1, dice.choice((30, 150, 400)) if name is None else dice.choice((5, 30)))
+    at = dice.randint(1, dice.choice((30, 150, 400)) if name is None else dice.choice((4, 4, 30)))
     when: When = "before" if dice.random() < 0.5 else "after"
     if dice.random() < 0.5:
         return FaultyWorld(at, when, name, random.Random(dice.random()), clock)
