@@ -327,8 +327,7 @@ def test_equal_hashes_are_no_equal_keys(tmp_path: Path, book: Book, monkeypatch:
 
 def test_planning_with_another_key_is_refused(tmp_path: Path, blobs: FileBlobs) -> None:
     path = ten(tmp_path)
-    Book(blobs).plan(spec_of(path, key="id"))
-    book = Book(blobs)  # the same job, planned afresh
+    book = Book(blobs)
     book.plan(spec_of(path))
     assert "was planned without the key 'id'" in refusal(book, spec_of(path, key="id"))
 

@@ -18,10 +18,11 @@ from typing import Any
 import orjson
 
 from overnight.data.records import filled_texts
+from overnight.data.row_list import ROWS
 from overnight.data.sources import Source
 from overnight.errors import UsageError
 from overnight.ports import Blobs
-from overnight.types import JobId, Segment
+from overnight.types import Segment
 
 _HELD = 1 << 17  # hashes in memory while merging
 _LEAST = 256
@@ -33,13 +34,14 @@ def key_hash(key: str) -> bytes:
     return blake2b(key.encode(), digest_size=8).digest()
 
 
-def write_hashes(blobs: Blobs, job_id: JobId, segment: int, hashes: Sequence[bytes] | None) -> bool:
-    """Keep a segment's hashes, in any order; True where two of them are the same. None: it has no keys, and those of an
-    earlier plan are removed."""
-    if hashes is None:
-        blobs.delete(_name(job_id, segment))
-        return False
-    with blobs.create(_name(job_id, segment)) as writer:
+def keys_blob(rows_blob: str) -> str:
+    """Where the hashes of a segment's keys are kept: beside its rows."""
+    return f"{rows_blob.removesuffix(ROWS)}.keys"
+
+
+def write_hashes(blobs: Blobs, rows_blob: str, hashes: Sequence[bytes]) -> bool:
+    """Keep a segment's hashes, in any order; True where two of them are the same."""
+    with blobs.create(keys_blob(rows_blob)) as writer:
         writer.write(b"".join(sorted(hashes)))
         writer.commit()
     return len(set(hashes)) < len(hashes)
@@ -48,11 +50,10 @@ def write_hashes(blobs: Blobs, job_id: JobId, segment: int, hashes: Sequence[byt
 class Keys:
     """The key column of a job's source. With `optional` a row without a key is known by its number."""
 
-    def __init__(self, column: str, source: Source, blobs: Blobs, job_id: JobId, optional: bool) -> None:
+    def __init__(self, column: str, source: Source, blobs: Blobs, optional: bool) -> None:
         self._column = column
         self._source = source
         self._blobs = blobs
-        self._job_id = job_id
         self._optional = optional
 
     def check_column(self, known: Sequence[Segment]) -> None:
@@ -63,7 +64,7 @@ class Keys:
             meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(repr, columns[:20]))}"
             raise UsageError(f"key: the source has no column {self._column!r}: {meant}")
         for segment in known:
-            if self._blobs.size(_name(self._job_id, segment.index)) is None:
+            if self._blobs.size(keys_blob(segment.rows_blob)) is None:
                 raise UsageError(
                     f"key: this job was planned without the key {self._column!r}: start a new one with --new"
                 )
@@ -89,7 +90,7 @@ class Keys:
 
     def check(self, segments: Sequence[Segment]) -> None:
         """Raises `UsageError`, naming both places, where two records of these segments have the same key."""
-        repeated = find_repeated(self._blobs, self._job_id, segments)
+        repeated = find_repeated(self._blobs, segments)
         if repeated is not None:
             first, second = (self._place(segments, ordinal) for ordinal in repeated)
             raise UsageError(
@@ -102,12 +103,12 @@ class Keys:
         return self._source.place(segment.file, record.line)
 
 
-def find_repeated(blobs: Blobs, job_id: JobId, segments: Sequence[Segment]) -> tuple[int, int] | None:
+def find_repeated(blobs: Blobs, segments: Sequence[Segment]) -> tuple[int, int] | None:
     """The ordinals of two records of these segments with the same key, or None."""
-    for hashes in _in_order(blobs, [_name(job_id, segment.index) for segment in segments]):
+    for hashes in _in_order(blobs, [keys_blob(segment.rows_blob) for segment in segments]):
         if len(set(hashes)) < len(hashes):
             for value in sorted(value for value, times in Counter(hashes).items() if times > 1):
-                found = _compare(blobs, job_id, segments, value)
+                found = _compare(blobs, segments, value)
                 if found is not None:
                     return found
     return None
@@ -131,11 +132,11 @@ def _in_order(blobs: Blobs, names: Sequence[str]) -> Iterator[list[int]]:
         yield taken
 
 
-def _compare(blobs: Blobs, job_id: JobId, segments: Sequence[Segment], value: int) -> tuple[int, int] | None:
+def _compare(blobs: Blobs, segments: Sequence[Segment], value: int) -> tuple[int, int] | None:
     seen: dict[str, int] = {}
     sought = value.to_bytes(8, "big")
     for segment in segments:
-        hashes = _load(blobs, _name(job_id, segment.index), 0, segment.rows)
+        hashes = _load(blobs, keys_blob(segment.rows_blob), 0, segment.rows)
         at = bisect_left(hashes, value)
         if at == len(hashes) or hashes[at] != value:
             continue
@@ -159,7 +160,3 @@ def _load(blobs: Blobs, name: str, first: int, most: int) -> array[int]:
     if sys.byteorder == "little":  # the file is sorted as bytes
         block.byteswap()
     return block
-
-
-def _name(job_id: JobId, segment: int) -> str:
-    return f"jobs/{job_id}/segments/{segment:06d}.keys"

@@ -123,7 +123,7 @@ def _keys(task: Mending) -> tuple[str, Keys]:
         raise UsageError(
             f"the mended rows have no column {ROW!r}, which holds the number of the row in the job's source"
         )
-    keys = Keys(column, task.source, task.blobs, task.job_id, optional=False)
+    keys = Keys(column, task.source, task.blobs, optional=False)
     keys.check_column(())
     return column, keys
 

@@ -130,8 +130,9 @@ class _Planner:
         self.task = task
         self.summary = summary
         self.segments = list(task.known)
+        self.plan = task.new_id()[:8]
         self.key = RAW_KEY if task.spec.raw else task.spec.key
-        self.keys = Keys(self.key or "", task.source, task.blobs, task.job_id, optional=task.spec.raw)
+        self.keys = Keys(self.key or "", task.source, task.blobs, optional=task.spec.raw)
         wanted = task.requests.columns
         self.wanted = wanted if wanted is None or self.key is None else wanted | {self.key}
         self.size = batch_plan(task.spec.batch, task.limits, expected(task.selection, task.source.rows))
@@ -178,7 +179,7 @@ class _Planner:
     def first(self, run: Run, wanted: range) -> SegmentPlan:
         """A new segment: every record is judged, those selected are written as requests."""
         task, index = self.task, len(self.segments)
-        name = row_list_name(task.job_id, index)
+        name = row_list_name(task.job_id, index, self.plan)
         with task.blobs.create(name) as writer, self.shard_set(index) as shards:
             making = _Making(run.file, wanted, RowListWriter(writer), shards)
             for block in run.blocks():
@@ -202,7 +203,7 @@ class _Planner:
             bad=found[FailureKind.BAD_ROW],
             empty=found[FailureKind.EMPTY_ROW],
         )
-        if write_hashes(task.blobs, task.job_id, index, making.hashes if self.key is not None else None):
+        if self.key is not None and write_hashes(task.blobs, name, making.hashes):
             self.keys.check([segment])
         self.segments.append(segment)
         self.count(segment)

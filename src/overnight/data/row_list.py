@@ -15,9 +15,12 @@ _NO_PROBLEM = b",null,null]\n"
 _encoder = msgspec.json.Encoder()
 
 
-def row_list_name(job_id: JobId, segment: int) -> str:
-    """The blob of a segment's list."""
-    return f"jobs/{job_id}/segments/{segment:06d}.rows.jsonl"
+ROWS = ".rows.jsonl"
+
+
+def row_list_name(job_id: JobId, segment: int, plan: str) -> str:
+    """The blob of a segment's list. A plan that is not approved leaves the lists of another one as they are."""
+    return f"jobs/{job_id}/segments/{segment:06d}-{plan}{ROWS}"
 
 
 class RowListWriter:

@@ -12,6 +12,7 @@ from overnight.core.cost import ceiling, cost
 from overnight.core.identity import identity, job_id
 from overnight.core.limits import OutputLimit, output_limit
 from overnight.core.parameters import endpoint_of, request_fields
+from overnight.data.keys import keys_blob
 from overnight.data.planning import Planning, SegmentPlan, Summary, plan_segments
 from overnight.data.planning import requests_of as requests
 from overnight.data.requests import Requests, RequestShape
@@ -238,9 +239,12 @@ def is_planned(job: Job, asked: Selection) -> bool:
 
 
 def remove_files(blobs: Blobs, made: Plan) -> None:
-    """The request files of a plan that nobody approves."""
+    """The files of a plan that nobody approves."""
     for shard in made.changes.new_shards:
         blobs.delete(shard.blob)
+    for segment in made.changes.new_segments:
+        blobs.delete(segment.rows_blob)
+        blobs.delete(keys_blob(segment.rows_blob))
 
 
 LIKELY_SHARE = 4
