@@ -215,6 +215,11 @@ class Running:
         work.terms = self.terms(spec_of(job), work.provider.limits, work.provider.short_polling)
 
     async def _known_batch(self, job: Job) -> RemoteId | None:
+        """One that is out, where there is one: providers forget old ones."""
+        view = await self.home.store.view(job.id, self.home.clock.now(), 0)
+        for batch in reversed(view.open):
+            if batch.remote is not None:
+                return batch.remote.id
         async for batch in self.home.store.batches(job.id):
             if batch.remote is not None:
                 return batch.remote.id
