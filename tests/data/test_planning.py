@@ -144,6 +144,53 @@ def test_lines_are_those_of_the_dialect(
         assert (made.model, made.endpoint, made.inputs) == ("m", endpoint, 1)
 
 
+rows_to_plan = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={"text": texts | st.sampled_from(["", " ", "100 %d", None, 5, True, ["x"]]), "n": st.integers(0, 9)},
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows_to_plan,
+    st.sampled_from(["{{ text }}", "%s {{ text }} {{ n }}%", "{% if n %}{{ n }}{% endif %}{{ text }}"]),
+    st.sampled_from(["id", None]),
+    st.sampled_from([ALL, Selection(limit=5), Selection(sample=4)]),
+    st.sampled_from([{}, {"rows": 3}, {"bytes": 1000}, {"tokens": 30}]),
+)
+def test_rows_in_blocks_are_planned_like_rows_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[dict[str, Any]],
+    prompt: str,
+    key: str | None,
+    selection: Selection,
+    size: dict[str, int],
+) -> None:
+    path = tmp_path_factory.mktemp("plan") / "a.jsonl"
+    columns = {"id": "", "text": "", "n": 0}  # all of them in the first row
+    written = [columns | row | {"id": f"k{at}"} for at, row in enumerate(rows)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in written))
+    spec = spec_of(path, prompt=Prompt(user=prompt), key=key, batch=BatchSize(**size))
+    books = [Book(FileBlobs(path.parent / name)) for name in ("blocks", "singly")]
+    found: list[Any] = []
+    for book in books:
+        with pytest.MonkeyPatch.context() as patch:
+            if book is books[1]:
+                patch.setattr(PromptRequests, "request_all", lambda self, first, generation, rows: None)
+            try:
+                summary = book.plan(spec, selection, cut=Cut(rows=7))
+            except UsageError as error:
+                found.append(str(error).replace(str(book.blobs.root), ""))
+                continue
+        found.append((book.lines(), book.row_list(), [shard.spans for shard in book.shards], summary.why_batches))
+        found[-1] += (summary.requests, summary.selected, summary.empty, summary.tokens_ceiling, summary.max_output)
+    assert found[0] == found[1]
+
+
 def test_output_limits_count_every_copy() -> None:
     shape = RequestShape("m", Endpoint.CHAT, {"n": 3}, None, 10)
     requests = PromptRequests(Prompt(user="{{ a }}"), shape, ("a",), TAG)
