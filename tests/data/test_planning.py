@@ -174,7 +174,7 @@ def test_rows_in_blocks_are_planned_like_rows_one_by_one(
     columns = {"id": "", "text": "", "n": 0}  # all of them in the first row
     written = [columns | row | {"id": f"k{at}"} for at, row in enumerate(rows)]
     path.write_text("".join(json.dumps(row) + "\n" for row in written))
-    spec = spec_of(path, prompt=Prompt(user=prompt), key=key, batch=BatchSize(**size))
+    spec = spec_of(path, prompt=Prompt(user=prompt, system="100 % sure"), key=key, batch=BatchSize(**size))
     books = [Book(FileBlobs(path.parent / name)) for name in ("blocks", "singly")]
     found: list[Any] = []
     for book in books:

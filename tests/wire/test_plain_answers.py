@@ -5,52 +5,75 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overnight.types import Endpoint, Outcome, Tokens
 from overnight.wire.openai import plain_reader, read_line
 
-absent = st.just("absent")
-counts = st.integers(-1, 500)
-details = absent | st.none() | st.fixed_dictionaries({}, optional={"cached_tokens": counts, "reasoning_tokens": counts})
-
-
-def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """An object whose fields may be absent."""
-    return st.fixed_dictionaries(fields).map(lambda made: {k: v for k, v in made.items() if v != "absent"})
-
-
-messages = some(
-    content=st.sampled_from(["fine", "é “quoted”\n", "{}", "", " ", None, 7]),
-    refusal=st.sampled_from(["absent", None, None, "no", ""]),
-    tool_calls=st.sampled_from(["absent", "absent", None, [], [{"id": "x"}]]),
-)
-choices = some(message=messages | st.none(), finish_reason=st.sampled_from(["stop", "stop", "stop", "length", None]))
-usages = some(
-    prompt_tokens=counts | st.none(),
-    completion_tokens=counts | absent,
-    prompt_tokens_details=details,
-    completion_tokens_details=details,
-)
-bodies = some(
-    model=st.sampled_from(["m-1", None, "absent", 3]),
-    choices=st.lists(choices, max_size=2) | st.none(),
-    usage=usages | st.none() | absent,
-)
-answers = some(
-    status_code=st.sampled_from([200, 200, 200, 201, 400, 0]),
-    request_id=st.sampled_from(["req_1", "", None, "absent"]),
-    body=bodies | st.none(),
-)
-lines = some(
-    custom_id=st.sampled_from(["abcdefgh-000000007-00", "other", None]),
-    response=answers | st.none(),
-    error=st.sampled_from([None, None, "absent", {}, {"code": "batch_expired", "message": "x"}, {"code": None}]),
+ABSENT = object()
+COUNTS = (0, 7, -1, None, "7", ABSENT)
+CHOICE = ("response", "body", "choices", 0)
+USAGE = ("response", "body", "usage")
+ODDITIES: tuple[tuple[tuple[str | int, ...], tuple[Any, ...]], ...] = (
+    (("custom_id",), ("other", None, ABSENT)),
+    (("error",), (ABSENT, {}, {"code": "batch_expired", "message": "x"}, {"code": None}, {"message": "x"})),
+    (("response",), (None, {}, ABSENT)),
+    (("response", "status_code"), (201, 400, 0, None, ABSENT)),
+    (("response", "request_id"), ("", None, ABSENT)),
+    (("response", "body"), (None, {}, ABSENT)),
+    (("response", "body", "model"), (None, 3, ABSENT)),
+    (("response", "body", "error"), (None, {"code": "x"})),
+    (("response", "body", "choices"), ([], None, ABSENT)),
+    (CHOICE, (None, {}, {"message": {"content": "x"}, "finish_reason": "stop"})),
+    ((*CHOICE, "finish_reason"), ("length", "content_filter", None, "tool_calls", ABSENT)),
+    ((*CHOICE, "message"), (None, {}, ABSENT)),
+    ((*CHOICE, "message", "content"), ("é “quoted”\n", "{}", "", " ", "\u3000", None, 7, ABSENT)),
+    ((*CHOICE, "message", "refusal"), ("no", "", ABSENT)),
+    ((*CHOICE, "message", "tool_calls"), (None, [], [{"id": "x"}])),
+    (USAGE, (None, {}, ABSENT)),
+    ((*USAGE, "prompt_tokens"), COUNTS),
+    ((*USAGE, "completion_tokens"), COUNTS),
+    ((*USAGE, "prompt_tokens_details"), (None, {}, {"cached_tokens": None}, {"cached_tokens": -1}, ABSENT)),
+    ((*USAGE, "completion_tokens_details"), (None, {}, {"reasoning_tokens": None}, ABSENT)),
 )
 
 
-@given(lines)
+def plain() -> dict[str, Any]:
+    """A line as providers write it."""
+    message = {"role": "assistant", "content": "fine", "refusal": None, "annotations": []}
+    usage = {
+        "prompt_tokens": 20,
+        "completion_tokens": 5,
+        "total_tokens": 25,
+        "prompt_tokens_details": {"cached_tokens": 8},
+        "completion_tokens_details": {"reasoning_tokens": 3},
+    }
+    body = {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+    answer = {"status_code": 200, "request_id": "req_1", "body": body}
+    return {"id": "b", "custom_id": "c", "response": answer, "error": None}
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> dict[str, Any]:
+    """Such a line with an oddity or two."""
+    line = plain()
+    for path, values in draw(st.lists(st.sampled_from(ODDITIES), max_size=2)):
+        value, at = draw(st.sampled_from(values)), line
+        try:
+            for step in path[:-1]:
+                at = at[step]
+            if value is ABSENT:
+                at.pop(path[-1], None)
+            else:
+                at[path[-1]] = value
+        except (KeyError, TypeError, IndexError):  # the oddity before took away what this one is about
+            continue
+    return line
+
+
+@settings(max_examples=500)
+@given(lines())
 def test_a_plain_answer_is_the_success_that_the_careful_reader_finds(line: dict[str, Any]) -> None:
     read = plain_reader(Endpoint.CHAT)
     assert read is not None
@@ -68,11 +91,6 @@ def test_a_plain_answer_is_the_success_that_the_careful_reader_finds(line: dict[
 def test_what_providers_write_is_plain() -> None:
     read = plain_reader(Endpoint.CHAT)
     assert read is not None
-    message = {"role": "assistant", "content": "fine", "refusal": None, "annotations": []}
-    usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
-    body = {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
-    answer = {"status_code": 200, "request_id": "req_1", "body": body}
-    raw = json.dumps({"id": "b", "custom_id": "c", "response": answer, "error": None}).encode()
-    assert read(raw) == ("c", "fine", "m", "req_1", 20, 0, 5, 0)
+    assert read(json.dumps(plain()).encode()) == ("c", "fine", "m", "req_1", 20, 8, 5, 3)
     assert read(b"not json") is None
     assert plain_reader(Endpoint.RESPONSES) is None
