@@ -67,7 +67,7 @@ def lines(draw: st.DrawFn) -> dict[str, Any]:
                 at.pop(path[-1], None)
             else:
                 at[path[-1]] = value
-        except (KeyError, TypeError, IndexError):  # the oddity before took away what this one is about
+        except (AttributeError, KeyError, TypeError, IndexError):  # the oddity before took away what this one is about
             continue
     return line
 
