@@ -23,11 +23,11 @@ from overnight.testing.loopback import Execution, Model, Side, Turnstile
 from overnight.types import Batch, RemoteId, Tokens
 from overnight.upstreams.url import CONCURRENCY
 
-ROWS = 200
-BATCH_ROWS = 20
-IN_FLIGHT = 2
+ROWS = 240
+BATCH_ROWS = 40
+IN_FLIGHT = 3
 FINISHED = 3  # exit code: finished, with failed rows
-SLOWEST = 0.5  # seconds of an execution
+SLOWEST = 3.0  # seconds of an execution
 JOURNALED = 2.0  # seconds after an answer left the model in which the server has it on the disk
 LONGEST = 300.0  # seconds in which a killed job must come to its end
 
@@ -54,13 +54,14 @@ def executions_of(row: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Blow:
-    """A kill: of whom, and when: `delay` seconds after something was started, or at the `request`-th request from then,
-    before it arrives or before its answer does."""
+    """A kill: of whom, and when: `delay` seconds after something was started, or at the `number`-th request from then
+    that begins with `request`, before it arrives or before its answer does."""
 
     pipeline: bool
     server: bool
     delay: float
-    request: int | None
+    request: str | None
+    number: int
     side: Side
 
 
@@ -144,7 +145,7 @@ class Trial:
                 process.kill()
 
         if blow is not None and blow.request is not None:
-            self._turnstile.aim(blow.request, blow.side, strike)
+            self._turnstile.aim(blow.request, blow.number, blow.side, strike)
         waits = {asyncio.ensure_future(process.wait()) for process in (pipeline, server)}
         delay = None if blow is None else blow.delay
         await asyncio.wait(waits, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
@@ -164,12 +165,13 @@ class Trial:
         if self.kills >= self.most:
             return None
         whom = dice.choice(("pipeline",) * 6 + ("server", "both"))
-        aimed = dice.random() < 0.5
+        request = dice.choice((None, None, "", "POST /v1/batches "))
         return Blow(
             pipeline=whom != "server",
             server=whom != "pipeline",
-            delay=3 * self._startup if aimed else self._startup * dice.uniform(0.1, 2.5),
-            request=dice.randint(1, 25) if aimed else None,
+            delay=self._startup * (dice.uniform(0.1, 2.5) if request is None else 3.0),
+            request=request,
+            number=dice.randint(1, 2 if request else 25),
             side="request" if dice.random() < 0.3 else "answer",
         )
 

@@ -139,12 +139,13 @@ class Turnstile(Listener):
         super().__init__()
         self.target = 0
         self._left = 0
+        self._kind = b""
         self._side: Side = "request"
         self._strike: Callable[[], None] | None = None
 
-    def aim(self, number: int, side: Side, strike: Callable[[], None]) -> None:
-        """Strike once, at the `number`-th request from now (from 1)."""
-        self._left, self._side, self._strike = number, side, strike
+    def aim(self, kind: str, number: int, side: Side, strike: Callable[[], None]) -> None:
+        """Strike once, at the `number`-th request from now (from 1) that begins with these words."""
+        self._kind, self._left, self._side, self._strike = kind.encode(), number, side, strike
 
     def rest(self) -> None:
         """Strike at nothing."""
@@ -167,7 +168,7 @@ class Turnstile(Listener):
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, chosen: asyncio.Event
     ) -> None:
         while chunk := await reader.read(CHUNK):
-            if self._strike is not None and chunk.startswith(METHODS):
+            if self._strike is not None and chunk.startswith(METHODS) and chunk.startswith(self._kind):
                 self._left -= 1
                 if self._left == 0 and self._side == "answer":
                     chosen.set()
