@@ -145,12 +145,13 @@ def history(seed: int, root: Path) -> History:
     rows = dice.choice((1, 3, 8, 8, 15))
     clock = VirtualClock()
     endings = {(row, turn): dice.choice(ENDINGS) for row in range(rows) for turn in range(10)}
-    quirks = _quirks(dice)
+    takes = dice.choice((5.0, 60.0, 400.0))
+    quirks = _quirks(dice, takes)
     fake = FakeOpenAI(
         clock.now,
         quirks,
         rows=lambda ordinal, turn: endings.get((ordinal, turn), "ok"),
-        takes=dice.choice((5.0, 60.0, 900.0)),
+        takes=takes,
         rates=RATES,
     )
     spec = Spec(
@@ -205,7 +206,7 @@ _DEADLY = ("provider.create", "provider.upload", "provider.delete_file", "blobs.
 """Calls at which a death is most telling, beside any."""
 
 
-def _quirks(dice: random.Random) -> Quirks:
+def _quirks(dice: random.Random, takes: float) -> Quirks:
     def some(most: int, chance: float) -> frozenset[int]:
         return frozenset(number for number in range(most) if dice.random() < chance)
 
@@ -214,7 +215,7 @@ def _quirks(dice: random.Random) -> Quirks:
     return Quirks(
         validating=dice.choice((0.0, 0.0, 30.0)),
         finalizing=dice.choice((0.0, 5.0)),
-        window=dice.choice((86_400.0, 86_400.0, 50.0)),
+        window=dice.choice((86_400.0, 86_400.0, max(40.0, takes * 0.7))),
         file_lag=dice.choice((0.0, 0.0, 3.0)),
         list_lag=dice.choice((0.0, 0.0, 20.0)),
         empty_ids=dice.random() < 0.3,
@@ -226,6 +227,6 @@ def _quirks(dice: random.Random) -> Quirks:
         late_orphans=dice.choice(("fail", "drop")),
         cut_downloads=some(30, 0.1),
         bursts=some(300, 0.03),
-        token_limit=dice.choice((None, None, 60)),
+        token_limit=dice.choice((None, None, 45)),
         token_limit_at_create=dice.random() < 0.5,
     )
