@@ -102,7 +102,7 @@ def _put_back(kind: Any) -> str:
     from overnight.types import Failure
 
     many = 30
-    fates = [fate_of_shard(Failure(kind, ""), tries, Policy()) for tries in range(many)]
+    fates = [fate_of_shard(Failure(kind, ""), [kind] * tries, Policy()) for tries in range(many)]
     delays = [fate.delay for fate in fates if fate is not None]
     if not delays:
         return "its rows end so"

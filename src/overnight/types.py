@@ -248,7 +248,7 @@ class Batch:
     created_at: float
     version: int = 0
     not_before: float = 0.0  # earliest submission (backoff after quota)
-    tries: int = 0  # earlier submissions of this shard that were put back
+    put_back: tuple[FailureKind, ...] = ()  # why earlier submissions of this shard were refused
     file_id: FileId | None = None
     create_deadline: float | None = None  # wall clock; after it no create of ours can leave
     submitted_at: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -62,9 +63,10 @@ MOST_FILE_TRIES = 3
 """A provider that does not see the uploaded file is believed after so many submissions."""
 
 
-def fate_of_shard(failure: Failure, tries: int, policy: Policy) -> PutBack | None:
-    """What happens to a shard whose batch was refused as a whole after `tries` earlier put-backs; nothing of it ran.
-    None: its rows end with this failure."""
+def fate_of_shard(failure: Failure, put_back: Sequence[FailureKind], policy: Policy) -> PutBack | None:
+    """What happens to a shard whose batch was refused as a whole, after earlier refusals of these kinds; nothing of it
+    ran. Only those of the same kind count. None: its rows end with this failure."""
+    tries = put_back.count(failure.kind)
     asked = min(failure.retry_after or 0.0, LONGEST_ASKED)
     match failure.kind:
         case FailureKind.QUOTA:

@@ -29,16 +29,16 @@ class Parts:
 async def parts_of(work: Work, batch: Batch, failure: Failure, delay: float) -> Parts:
     """Without the line that the provider names, whose row ends with the failure; or in halves, to be sent in `delay`
     seconds, where the shard is longer than the account's whole queue."""
-    rows, line = batch.shard.rows, failure.line
+    rows, line, earlier = batch.shard.rows, failure.line, batch.put_back.count(failure.kind)
     if rows == 1 or batch.duplicate_of is not None:
         return Parts()
-    if failure.kind is FailureKind.PERMANENT and line is not None and 1 <= line <= rows and batch.tries < MOST_LINES:
+    if failure.kind is FailureKind.PERMANENT and line is not None and 1 <= line <= rows and earlier < MOST_LINES:
         bad, rest = await in_thread(_cut, work, batch.shard, (line - 1, line))
-        again = tuple(work.planned_batch(shard, rank=batch.rank, tries=batch.tries + 1) for shard in rest)
+        again = tuple(work.again(batch, shard, failure, 0.0) for shard in rest)
         return Parts((*bad, *rest), (*(_refused(work, batch, shard, failure) for shard in bad), *again))
-    if failure.code == TOO_LONG and batch.tries >= PATIENCE and await _alone(work, batch):
+    if failure.code == TOO_LONG and earlier >= PATIENCE and await _alone(work, batch):
         halves = sum(await in_thread(_cut, work, batch.shard, (0, rows // 2)), ())
-        again = tuple(work.planned_batch(half, rank=batch.rank, delay=delay, tries=batch.tries + 1) for half in halves)
+        again = tuple(work.again(batch, half, failure, delay) for half in halves)
         return Parts(halves, again)
     return Parts()
 

@@ -98,9 +98,9 @@ async def refuse(work: Work, batch: Batch, failure: Failure, event: Callable[[bo
     parts, or its rows end with the failure; trouble of the account holds the job as well. The rows of a duplicate are
     the other batch's to send again."""
     duplicate = batch.duplicate_of is not None
-    fate = None if duplicate else fate_of_shard(failure, batch.tries, work.terms.spec.policy)
+    fate = None if duplicate else fate_of_shard(failure, batch.put_back, work.terms.spec.policy)
     parts = await parts_of(work, batch, failure, 0.0 if fate is None else fate.delay)
-    new = parts.batches or (() if fate is None else (work.successor(batch, fate.delay),))
+    new = parts.batches or (() if fate is None else (work.again(batch, batch.shard, failure, fate.delay),))
     after = evolve(batch, event(not new))
     told = work.event("refused", batch, kind=failure.kind, code=failure.code, status=failure.status, again=bool(new))
     await work.commit(Changes(batches=(after,), new_shards=parts.shards, new_batches=new, events=(told,)))

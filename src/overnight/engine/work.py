@@ -13,7 +13,7 @@ from overnight.core.decide import Terms, Wait
 from overnight.core.machine import Event as BatchEvent
 from overnight.core.machine import evolve
 from overnight.ports import Blobs, Changes, Clock, Event, Lease, Provider, Store
-from overnight.types import Batch, BatchId, BatchState, Hold, JobId, Reply, Segment, Shard, Tag
+from overnight.types import Batch, BatchId, BatchState, Failure, Hold, JobId, Reply, Segment, Shard, Tag
 
 AnswerCheck = Callable[[Reply], str | None]
 P = ParamSpec("P")
@@ -77,19 +77,20 @@ class Work:
         """A line of the audit log, now."""
         return Event(self.job_id, self.clock.now(), name, batch.id if batch is not None else None, data)
 
-    def planned_batch(self, shard: Shard, *, rank: int, delay: float = 0.0, tries: int = 0) -> Batch:
+    def planned_batch(self, shard: Shard, *, rank: int) -> Batch:
         """A planned attempt of a shard, under a new id, tag and file name."""
         now = self.clock.now()
-        batch = planned_batch(shard, self.provider.name, self.provider.dialect, self.new_id, now=now, rank=rank)
-        return replace(batch, not_before=now + delay * (1 + 0.2 * self.jitter()) if delay else 0.0, tries=tries)
+        return planned_batch(shard, self.provider.name, self.provider.dialect, self.new_id, now=now, rank=rank)
 
-    def successor(self, batch: Batch, delay: float) -> Batch:
-        """The next attempt of a batch that was put back: the same shard again."""
-        return self.planned_batch(batch.shard, rank=batch.rank, delay=delay, tries=batch.tries + 1)
+    def again(self, batch: Batch, shard: Shard, failure: Failure, delay: float) -> Batch:
+        """The next attempt of what a batch was refused for: its shard, or a part of it, in `delay` seconds."""
+        new = self.planned_batch(shard, rank=batch.rank)
+        not_before = new.created_at + delay * (1 + 0.2 * self.jitter()) if delay else 0.0
+        return replace(new, not_before=not_before, put_back=(*batch.put_back, failure.kind))
 
     def anew(self, batch: Batch) -> Batch:
         """The same attempt once more, of a batch that never arrived: nobody has refused anything."""
-        return self.planned_batch(batch.shard, rank=batch.rank, tries=batch.tries)
+        return replace(self.planned_batch(batch.shard, rank=batch.rank), put_back=batch.put_back)
 
     async def hold(self, hold: Hold) -> None:
         """Let the job stand still; an earlier reason stays."""

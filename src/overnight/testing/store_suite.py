@@ -19,7 +19,7 @@ import pytest
 from overnight.errors import Conflict, LeaseLost, StoreError
 from overnight.ports import Changes, Event, Lease, Store
 from overnight.testing.examples import JOB, a_batch, a_job, a_segment, a_shard, an_event, planned
-from overnight.types import BatchId, BatchState, Job, JobId, Selection
+from overnight.types import BatchId, BatchState, FailureKind, Job, JobId, Selection
 
 Scenario = Callable[[Store, Store], Awaitable[None]]
 
@@ -134,7 +134,8 @@ class StoreSuite(StorePlace):
         segments = (a_segment(0), a_segment(1))
         shards = (a_shard("s0"), a_shard("s1", None, ((3, 5), (10, 12)), generation=1))
         batches = tuple(a_batch(f"b {state}", a_shard(f"s {state}"), state) for state in BatchState)
-        batches += (replace(a_batch("b0", shards[1]), not_before=2000.0, tries=2, cancel_requested=True),)
+        refused = (FailureKind.QUOTA, FailureKind.FILE)
+        batches += (replace(a_batch("b0", shards[1]), not_before=2000.0, put_back=refused, cancel_requested=True),)
         event = Event(JOB, 1.5, "polled", BatchId("b0"), {"n": 1, "list": ["x"]})
 
         async def scenario(store: Store, other: Store) -> None:
