@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from overnight.blobs.files import FileBlobs
 from overnight.core.cost import Rates
-from overnight.data.ledger import entries_of, lines_of, read_ledger
+from overnight.data.ledger import entries_of, read_ledger
 from overnight.errors import InvariantError, LocalError
 from overnight.ports import Blobs
 from overnight.spec import Answer, Policy
@@ -274,12 +275,18 @@ def test_a_ledger_is_entered_by_segment(blobs: FileBlobs) -> None:
     segments = [segment(0, 0, 4), segment(1, 4, 4), segment(2, 8, 4), segment(3, 12, 4)]
     spans = [(1, 2), (3, 5), (7, 9), (11, 12)]
     home = bring_home(batch(1, spans, generation=2), blobs, segments, [chat(8, generation=2)])
-    assert [[row.ordinal for row in lines_of(home, blobs, one)] for one in segments] == [[1, 3], [4, 7], [8, 11], []]
-    assert [row.ordinal for row in lines_of(home, blobs)] == [1, 3, 4, 7, 8, 11]
-    assert [e.ordinal for e in entries_of(home, blobs, where=lambda row: row.outcome is Outcome.SUCCEEDED)] == [8]
+    assert [[row.ordinal for row in entries_of(home, blobs, one)] for one in segments] == [[1, 3], [4, 7], [8, 11], []]
+    assert [row.ordinal for row in entries_of(home, blobs)] == [1, 3, 4, 7, 8, 11]
+    assert [e.ordinal for e in entries_of(home, blobs).failed()] == [1, 3, 4, 7, 11]
     assert home.ledger_blob is not None
-    first = (blobs.root / home.ledger_blob).read_bytes().split(b"\n")[0]
-    assert json.loads(first) == {"v": 1, "rows": 6, "segments": json.loads(first)["segments"]}
+    header = json.loads((blobs.root / home.ledger_blob).read_bytes().split(b"\n")[0])
+    assert (header["v"], header["rows"], header["messages"]) == (2, 6, ["in no file of the answer"])
+    assert header["reports"] == [["stop", "gpt-5.4-mini-2026-03-05"]]
+    assert {number: place[:2] for number, place in header["segments"].items()} == {
+        "0": [0, 2],
+        "1": [2, 2],
+        "2": [4, 2],
+    }
 
 
 @settings(max_examples=50, deadline=None)
@@ -290,9 +297,9 @@ def test_the_segments_of_a_ledger_are_all_of_it(
     blobs = FileBlobs(tmp_path_factory.mktemp("blobs"))
     segments = [segment(number, start, cut) for number, start in enumerate(range(0, 100, cut))]
     home = bring_home(batch(1, [(row, row + 1) for row in sorted(rows)]), blobs, segments, [])
-    apart = [row for one in segments for row in lines_of(home, blobs, one)]
+    apart = [row for one in segments for row in entries_of(home, blobs, one)]
     assert [row.ordinal for row in apart] == sorted(rows)
-    assert apart == list(lines_of(home, blobs))
+    assert apart == list(entries_of(home, blobs))
 
 
 def test_a_damaged_ledger_is_named(blobs: FileBlobs) -> None:
@@ -304,11 +311,31 @@ def test_a_damaged_ledger_is_named(blobs: FileBlobs) -> None:
         whole[:-30],
         b"".join(whole.splitlines(keepends=True)[:-1]),
         b"",
-        whole.replace(b'"v":1', b'"v":9'),
+        whole[:-1] + bytes([whole[-1] ^ 1]),
+        whole.replace(b'"v":2', b'"v":9'),
     ):
         path.write_bytes(damaged)
-        with pytest.raises(LocalError, match=r"b1\.ledger\.jsonl is"):
+        with pytest.raises(LocalError, match=r"b1\.ledger is"):
             read_ledger(home.ledger_blob, blobs)
+
+
+def test_a_ledger_means_the_same_when_further_words_are_known(blobs: FileBlobs) -> None:
+    home = bring_home(batch(1, [(0, 3)]), blobs, [WHOLE], [chat(0), chat(1, finish="length")])
+    assert home.ledger_blob is not None
+    path = blobs.root / home.ledger_blob
+    before = list(entries_of(home, blobs))
+    line, records = path.read_bytes().split(b"\n", 1)
+    header = json.loads(line)
+    for words in ("outcomes", "kinds"):
+        header[words].reverse()
+    entries = read_ledger(home.ledger_blob, blobs)
+    for column, words in ((entries.outcome, "outcomes"), (entries.kind, "kinds")):
+        for at, number in enumerate(column):
+            column[at] = number and len(header[words]) + 1 - number
+    header["segments"]["0"][2] = crc32(entries.data)
+    path.write_bytes(json.dumps(header).encode() + b"\n" + entries.data)
+    assert len(records) == len(entries.data)
+    assert list(entries_of(home, blobs)) == before
 
 
 def test_a_row_outside_every_segment_is_a_bug(blobs: FileBlobs) -> None:

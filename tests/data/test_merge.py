@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from overnight.blobs.files import FileBlobs
 from overnight.core.cost import Rates
 from overnight.data import spans
+from overnight.data.ledger import read_ledger, write_ledger
 from overnight.data.merge import MergeSummary, Parts, find_row, iterate, merge
 from overnight.data.records import Cut, SourceChanged
 from overnight.data.schemas import answer_rules
@@ -401,6 +402,51 @@ def test_large_answers_are_held_a_few_at_a_time(blobs: FileBlobs) -> None:
     made = blocks(here, layout_of(here, "finished"), "finished", segments[0], [home], Silent())
     held = [len(block[0]) for block in made]
     assert (sum(held), max(held)) == (40, 9)
+
+
+# ------------------------------------------------------------------------------------------- plain answers
+
+WORDS = st.text(st.sampled_from('a \n",é“=\u2028/\\日\x01'), min_size=1, max_size=8)
+ROWS = st.lists(st.tuples(WORDS, st.booleans(), st.sampled_from(("stop", "stop", "stop", "length", ""))), min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.booleans(), st.sampled_from(((), ("raw",))))
+def test_texts_copied_as_they_stand_are_those_that_are_read(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, bool, str]], labeled: bool, extra: tuple[str, ...]
+) -> None:
+    place = tmp_path_factory.mktemp("place")
+    blobs = FileBlobs(place / "blobs")
+    of = spec(
+        key="id", extra=extra, answer=Answer(labels=tuple({text for text, _, _ in rows})) if labeled else Answer()
+    )
+    segments = one_segment(blobs, len(rows))
+    lines = [
+        chat(row, text, finish=finish, request=f"req{row} {chr(8220) * (row % 3 > 1)}")
+        for row, (text, _, finish) in enumerate(rows)
+    ]
+    for row, (_, ascii, finish) in enumerate(rows):
+        if not ascii:
+            lines[row] = json.dumps(json.loads(lines[row]), ensure_ascii=False).encode() + b"\n"
+        if not finish:
+            lines[row] = b""
+    home = bring_home(batch(1, [(0, len(rows))]), blobs, segments, lines[::-1], rates=RATES, of=of)
+    made = tables(parts(blobs, segments, [home], of=of), place)
+    assert home.ledger_blob is not None
+    entries = read_ledger(home.ledger_blob, blobs)
+    for at in range(len(entries)):
+        entries.text_length[at] = 0  # now every answer is read
+    write_ledger(home.ledger_blob, entries, home.shard.spans, segments, blobs)
+    assert tables(parts(blobs, segments, [home], of=of), place) == made
+
+
+def tables(these: Parts, place: Path) -> list[Any]:
+    """The table in all formats, and its summary."""
+    found: list[Any] = [list(iterate(these))]
+    for suffix in ("jsonl", "csv", "parquet"):
+        found.append(merge(these, place / f"table.{suffix}"))
+        found.append((place / f"table.{suffix}").read_bytes())
+    return found
 
 
 # -------------------------------------------------------------------------------------------------- the join

@@ -20,7 +20,7 @@ ODDITIES: tuple[tuple[tuple[str | int, ...], tuple[Any, ...]], ...] = (
     (("error",), (ABSENT, {}, {"code": "batch_expired", "message": "x"}, {"code": None}, {"message": "x"})),
     (("response",), (None, {}, ABSENT)),
     (("response", "status_code"), (201, 400, 0, None, ABSENT)),
-    (("response", "request_id"), ("", None, ABSENT)),
+    (("response", "request_id"), ("", None, ABSENT, 'r"1', "é", "c", "custom_id")),
     (("response", "body"), (None, {}, ABSENT)),
     (("response", "body", "model"), (None, 3, ABSENT)),
     (("response", "body", "error"), (None, {"code": "x"})),
@@ -28,7 +28,7 @@ ODDITIES: tuple[tuple[tuple[str | int, ...], tuple[Any, ...]], ...] = (
     (CHOICE, (None, {}, {"message": {"content": "x"}, "finish_reason": "stop"})),
     ((*CHOICE, "finish_reason"), ("length", "content_filter", None, "tool_calls", ABSENT)),
     ((*CHOICE, "message"), (None, {}, ABSENT)),
-    ((*CHOICE, "message", "content"), ("é “quoted”\n", "{}", "", " ", "\u3000", None, 7, ABSENT)),
+    ((*CHOICE, "message", "content"), ("é “quoted”\n", "{}", "c", "custom_id", "", " ", "\u3000", None, 7, ABSENT)),
     ((*CHOICE, "message", "refusal"), ("no", "", ABSENT)),
     ((*CHOICE, "message", "tool_calls"), (None, [], [{"id": "x"}])),
     (USAGE, (None, {}, ABSENT)),
@@ -75,22 +75,39 @@ def lines(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=500)
 @given(lines())
 def test_a_plain_answer_is_the_success_that_the_careful_reader_finds(line: dict[str, Any]) -> None:
-    read = plain_reader(Endpoint.CHAT)
-    assert read is not None
+    reader = plain_reader(Endpoint.CHAT)
+    assert reader is not None
     raw = json.dumps(line).encode()
-    told = read(raw)
+    told = reader.read(raw)
     if told is None:
         return
-    name, text, model, request, *tokens = told
+    name, text, model, text_at, text_length, id_at, id_length, *tokens = told
+    request = raw[id_at : id_at + id_length].decode() or None
+    assert json.loads(raw[text_at : text_at + text_length]) == text
     reply = read_line(raw, Endpoint.CHAT)
-    assert (reply.outcome, reply.kind, reply.ran, reply.finish_reason) == (Outcome.SUCCEEDED, None, True, "stop")
+    assert (reply.outcome, reply.kind, reply.ran, reply.finish_reason) == (
+        Outcome.SUCCEEDED,
+        None,
+        True,
+        reader.finish_reason,
+    )
     assert (reply.custom_id, reply.text, reply.model, reply.request_id) == (name, text, model, request)
     assert (reply.tokens, reply.tool_calls, reply.vector) == (Tokens(*tokens), None, None)
 
 
 def test_what_providers_write_is_plain() -> None:
-    read = plain_reader(Endpoint.CHAT)
-    assert read is not None
-    assert read(json.dumps(plain()).encode()) == ("c", "fine", "m", "req_1", 20, 8, 5, 3)
-    assert read(b"not json") is None
+    reader = plain_reader(Endpoint.CHAT)
+    assert reader is not None
+    raw = json.dumps(plain()).encode()
+    places = (raw.index(b'"fine"'), 6, raw.index(b"req_1"), 5)
+    assert reader.read(raw) == ("c", "fine", "m", *places, 20, 8, 5, 3)
+    assert reader.read(b"not json") is None
     assert plain_reader(Endpoint.RESPONSES) is None
+
+
+def test_bytes_that_are_no_text_are_not_plain() -> None:
+    reader = plain_reader(Endpoint.CHAT)
+    assert reader is not None
+    raw = json.dumps(plain()).encode()
+    for strange in (b'"fi\xffne"', b'"fi\\ud800ne"', b'"fi\xed\xa0\x80ne"', b'"fi\x01ne"', b"7", b"{}"):
+        assert reader.read(raw.replace(b'"fine"', strange)) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -15,7 +16,7 @@ import orjson
 from overnight.api.running import Running, is_finished, spec_of
 from overnight.core.identity import run_tag
 from overnight.data.follow_up import read_request
-from overnight.data.ledger import Line, lines_of
+from overnight.data.ledger import entries_of
 from overnight.data.merge import MergeSummary, find_row, iterate, merge
 from overnight.data.outcomes import Outcomes, count_outcomes, first_failed
 from overnight.data.schemas import answer_rules
@@ -27,7 +28,7 @@ from overnight.engine.work import in_thread
 from overnight.errors import UsageError
 from overnight.ports import Event, Lease
 from overnight.spec import Spec
-from overnight.types import Batch, BatchState, Job, JobTotals, JobView, Segment
+from overnight.types import Batch, BatchState, Entry, Job, JobTotals, JobView, Segment
 from overnight.wire.openai.parts import strict_json
 
 BLOCK = 1_000
@@ -55,7 +56,7 @@ class Attempt:
     """One attempt of a row: where it went, how it ended, and the answer as it came."""
 
     batch: Batch
-    line: Line | None  # None: no outcome yet
+    line: Entry | None  # None: no outcome yet
     answer: dict[str, Any] | None
 
 
@@ -199,7 +200,9 @@ class Reading:
     def _attempt(self, batch: Batch, segment: Segment, ordinal: int) -> Attempt:
         if batch.totals is None:
             return Attempt(batch, None, None)
-        found = next(line for line in lines_of(batch, self.home.blobs, segment) if line.ordinal == ordinal)
+        entries = entries_of(batch, self.home.blobs, segment)
+        found = entries[bisect_left(entries.ordinal, ordinal)]
+        assert found is not None
         if found.file < 0:
             return Attempt(batch, found, None)
         reader = self.home.blobs.reader(batch.answers[found.file])

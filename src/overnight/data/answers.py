@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -13,7 +12,8 @@ import msgspec
 from overnight.core.cost import Rates
 from overnight.core.cost import cost as price
 from overnight.core.retry import again, treatment
-from overnight.data.ledger import Line, Usage, tries_of, write_ledger
+from overnight.data.entries import KINDS, OUTCOMES, SUCCEEDED, UNKNOWN, Entries
+from overnight.data.ledger import tries_of, write_ledger
 from overnight.data.schemas import ANSWER, answer_rules
 from overnight.data.spans import ordinals
 from overnight.ports import Blobs
@@ -21,6 +21,7 @@ from overnight.spec import Policy, Spec
 from overnight.types import (
     Batch,
     Counts,
+    Entry,
     FailureKind,
     Job,
     Outcome,
@@ -30,7 +31,8 @@ from overnight.types import (
     Tokens,
     Totals,
 )
-from overnight.wire.openai import Plain, custom_id_form, plain_reader, read_line
+from overnight.wire.openai import custom_id_form, plain_reader, read_line
+from overnight.wire.plain import Plain, PlainReader
 
 AnswerCheck = Callable[[Reply], str | None]
 """Holds the answer to the job's own rules: None, or why it does not, in words free of content."""
@@ -39,9 +41,7 @@ _BURNS: Mapping[FailureKind | None, int] = {
     None: 1,
     **{kind: 1 if treatment(kind).burns else 0 for kind in FailureKind},
 }
-_NONE = Usage()
 _NEVER = (0, 0)
-_SUCCEEDED = Outcome.SUCCEEDED
 
 
 def collect(
@@ -73,10 +73,9 @@ def collect(
         intake.read(number, name)
     intake.unlike_vectors()
     intake.missing()
-    rows = [row for row in intake.rows if row is not None]
-    totals = _totals(intake, rows, policy)
-    name = f"jobs/{batch.job_id}/answers/{batch.id}.ledger.jsonl"
-    write_ledger(name, rows, batch.shard.spans, segments, blobs)
+    totals = _totals(intake, policy)
+    name = f"jobs/{batch.job_id}/answers/{batch.id}.ledger"
+    write_ledger(name, intake.rows, batch.shard.spans, segments, blobs)
     return name, totals
 
 
@@ -99,11 +98,13 @@ class _Intake:
     blobs: Blobs
     rates: Rates | None
     tag: str
-    rows: list[Line | None] = field(init=False)
+    rows: Entries = field(init=False)
     tries: dict[int, tuple[int, int]] = field(init=False)
     ordinals: Sequence[int] = field(init=False)
     places: dict[str, int] = field(init=False)  # position by custom id
     judging: bool = field(init=False)
+    plain: PlainReader = field(init=False)
+    reports: dict[str | None, int] = field(default_factory=dict)  # of plain answers, by model
     further: dict[int, _Further] = field(default_factory=dict)
     lengths: dict[int, list[int]] = field(default_factory=dict)
     labels: Counter[str] = field(default_factory=Counter)
@@ -113,43 +114,46 @@ class _Intake:
 
     def __post_init__(self) -> None:
         shard = self.batch.shard
-        self.rows = [None] * shard.rows
+        self.rows = Entries.blank(shard.rows)
         self.tries = tries_of(shard, self.blobs)
         self.ordinals = list(ordinals(shard.spans))
         form = custom_id_form(self.tag, shard.generation)
-        self.places = {form % ordinal: at for at, ordinal in enumerate(self.ordinals)}
+        self.places = dict(zip(map(form.__mod__, self.ordinals), range(shard.rows), strict=True))
         self.judging = getattr(self.check, "judges", True)
+        self.plain = plain_reader(shard.endpoint) or PlainReader(_not_plain, "")
 
     def read(self, number: int, name: str) -> None:
         """Judge every line of a downloaded file."""
-        plain, rows, places = plain_reader(self.batch.shard.endpoint), self.rows, self.places
-        good = self.good if self.judging else None
+        read, places, outcomes = self.plain.read, self.places, self.rows.outcome
         offset = 0
         with self.blobs.open(name) as file:
             for line in file:
                 length = len(line)
-                told = plain(line) if plain is not None else None
+                told = read(line)
                 at = -1 if told is None else places.get(told[0], -1)
-                if told is None or at < 0 or rows[at] is not None or (good is not None and not good(told)):
+                if told is None or at < 0 or outcomes[at] or (self.judging and not self.good(told)):
                     self.take(line, number, offset)
                 else:
-                    rows[at] = self.success(told, self.ordinals[at], number, offset, length)
+                    self.succeed(told, at, number, offset, length)
                 offset += length
 
     def good(self, told: Plain) -> bool:
         """Whether a plain answer holds to the job's own rules; counts its label."""
-        if self.check(Reply(told[0], _SUCCEEDED, text=told[1])) is not None:
+        if self.check(Reply(told[0], Outcome.SUCCEEDED, text=told[1])) is not None:
             return False
         if self.fields is not None:
             self.labels[self.fields(told[1])[ANSWER]] += 1
         return True
 
-    def success(self, told: Plain, ordinal: int, file: int, offset: int, length: int) -> Line:
-        """The row's entry of a plain answer."""
+    def succeed(self, told: Plain, at: int, file: int, offset: int, length: int) -> None:
+        """The row's entry is that of a plain answer."""
+        ordinal, model = self.ordinals[at], told[2]
         burned, paid = self.tries.get(ordinal, _NEVER) if self.tries else _NEVER
-        _, _, _, _, *used = told
-        cost = None if self.rates is None else price(Tokens(*used), self.rates)
-        return Line(ordinal, _SUCCEEDED, None, file, offset, length, Usage(*used), cost, burned + 1, paid + 1)
+        cost = UNKNOWN if self.rates is None else price(Tokens(*told[7:]), self.rates)
+        report = self.reports.get(model)
+        if report is None:
+            report = self.reports[model] = self.rows.reports.number((self.plain.finish_reason, model))
+        self.rows.put_plain(at, ordinal, file, offset, length, told, report, cost, burned + 1, paid + 1)
 
     def take(self, line: bytes, file: int, offset: int) -> None:
         """Judge one line."""
@@ -161,58 +165,55 @@ class _Intake:
         at = self.places.get(reply.custom_id, -1)
         if at < 0:
             self.foreign += 1
-        elif self.rows[at] is None:
-            self.rows[at] = self.judge(reply, self.ordinals[at], file, offset, len(line))
-            self.note(reply, at)
+            return
+        new, kept = self.judge(reply, self.ordinals[at], file, offset, len(line)), self.rows[at]
+        if kept is None:
+            self.keep(new, reply, at)
         else:
-            self.repeat(reply, at, self.ordinals[at], file, offset, len(line))
+            self.repeat(reply, at, kept, new)
 
-    def judge(self, reply: Reply, ordinal: int, file: int, offset: int, length: int) -> Line:
+    def judge(self, reply: Reply, ordinal: int, file: int, offset: int, length: int) -> Entry:
         """The row's entry if this answer is the one that counts."""
         outcome, kind, message = reply.outcome, reply.kind, reply.message
         if outcome is Outcome.SUCCEEDED and (wrong := self.check(reply)) is not None:
             outcome, kind, message = Outcome.ERRORED, FailureKind.INVALID, wrong
         burned, paid = self.tries.get(ordinal, _NEVER) if self.tries else _NEVER
         ran, tokens, rates = reply.ran, reply.tokens, self.rates
-        used: Usage | None
-        cost: int | None
+        cost: PicoUSD | None
         if tokens is not None:
-            used = Usage(tokens.input, tokens.cached, tokens.output, tokens.reasoning)
             cost = None if rates is None else price(tokens, rates)
         else:
-            used, cost = (None, None) if ran else (_NONE, 0)
+            tokens, cost = (None, None) if ran else (Tokens(), PicoUSD(0))
         if ran:
             paid += 1
-        return Line(ordinal, outcome, kind, file, offset, length, used, cost, burned + _BURNS[kind], paid, message)
+        return Entry(ordinal, outcome, kind, file, offset, length, tokens, cost, burned + _BURNS[kind], paid, message)
 
-    def note(self, reply: Reply, at: int) -> None:
-        """Remember what is judged over the whole batch: vectors' lengths, shares of labels."""
-        row = self.rows[at]
-        assert row is not None
-        if row.outcome is not Outcome.SUCCEEDED:
+    def keep(self, entry: Entry, reply: Reply, at: int) -> None:
+        """The row's entry is this one; remember what is judged over the whole batch: vectors' lengths, shares of
+        labels."""
+        self.rows[at] = entry
+        if entry.outcome is not Outcome.SUCCEEDED:
             return
         if reply.vector is not None:
             self.lengths.setdefault(len(reply.vector), []).append(at)
         elif self.fields is not None and reply.text is not None:
             self.labels[self.fields(reply.text)[ANSWER]] += 1
 
-    def repeat(self, reply: Reply, at: int, ordinal: int, file: int, offset: int, length: int) -> None:
+    def repeat(self, reply: Reply, at: int, kept: Entry, new: Entry) -> None:
         """A further answer of a row: it replaces a failure if it is a success, and is booked if it ran on its own."""
         self.repeated += 1
-        kept, new = self.rows[at], self.judge(reply, ordinal, file, offset, length)
-        assert kept is not None
         twice = self.ran_apart(kept, reply)
         lost = new
         if kept.outcome is not Outcome.SUCCEEDED and new.outcome is Outcome.SUCCEEDED:
-            self.rows[at], lost = new, kept
-            self.note(reply, at)
+            lost = kept
+            self.keep(new, reply, at)
         if twice:
             known = self.further.get(at, _Further(Tokens(), 0, 0))
-            tokens = None if lost.tokens is None or known.tokens is None else known.tokens + _tokens(lost.tokens)
+            tokens = None if lost.tokens is None or known.tokens is None else known.tokens + lost.tokens
             cost = None if lost.cost is None or known.cost is None else known.cost + lost.cost
             self.further[at] = _Further(tokens, cost, known.ran + 1)
 
-    def ran_apart(self, kept: Line, reply: Reply) -> bool:
+    def ran_apart(self, kept: Entry, reply: Reply) -> bool:
         """Whether both answers are of executions, and not the same one told twice (one request id)."""
         reader = self.blobs.reader(self.batch.answers[kept.file])
         try:
@@ -234,9 +235,7 @@ class _Intake:
             for at in places:
                 row = self.rows[at]
                 assert row is not None
-                self.rows[at] = msgspec.structs.replace(
-                    row, outcome=Outcome.ERRORED, kind=FailureKind.INVALID, message=message
-                )
+                self.rows[at] = replace(row, outcome=Outcome.ERRORED, kind=FailureKind.INVALID, message=message)
 
     def missing(self) -> None:
         """Name the rows that came back in no file."""
@@ -248,16 +247,17 @@ class _Intake:
                 outcome, kind, why = Outcome.CANCELED, FailureKind.CANCELED, "canceled; the batch does not name the row"
             case _:
                 outcome, kind, why = Outcome.ERRORED, FailureKind.MISSING, "in no file of the answer"
-        if None not in self.rows:
-            return
-        for at, ordinal in enumerate(self.ordinals):
-            if self.rows[at] is None:
-                burned, paid = self.tries.get(ordinal, (0, 0))
-                self.rows[at] = Line(ordinal, outcome, kind, -1, 0, 0, None, None, burned + _BURNS[kind], paid + 1, why)
+        for at, there in enumerate(self.rows.outcome):
+            if not there:
+                ordinal = self.ordinals[at]
+                burned, paid = self.tries.get(ordinal, _NEVER)
+                self.rows[at] = Entry(
+                    ordinal, outcome, kind, -1, 0, 0, None, None, burned + _BURNS[kind], paid + 1, why
+                )
 
 
-def _tokens(used: Usage) -> Tokens:
-    return Tokens(used.input, used.cached, used.output, used.reasoning)
+def _not_plain(line: bytes) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,23 +278,27 @@ class _Money:
         )
 
 
-def _sum(parts: Sequence[tuple[Tokens | Usage | None, int | None]]) -> _Money:
-    known = [used for used, _ in parts if used is not None]
-    tokens = Tokens(
-        *(sum(map(attrgetter(name), known)) for name in ("input", "cached", "output", "reasoning")),
-    )
+def _sum(rows: Entries) -> _Money:
+    inputs, costs = rows.input.tolist(), rows.cost.tolist()
+    unknown, priceless = inputs.count(UNKNOWN), costs.count(UNKNOWN)
+    tokens = Tokens(sum(inputs) - unknown * UNKNOWN, sum(rows.cached), sum(rows.output), sum(rows.reasoning))
+    # A cost is not known where the tokens are not; where more are not, it lacks a price.
+    return _Money(tokens, sum(costs) - priceless * UNKNOWN, unknown, priceless > unknown)
+
+
+def _sum_further(parts: Collection[_Further]) -> _Money:
+    known = [more for more in parts if more.tokens is not None]
     return _Money(
-        tokens,
-        sum(cost for _, cost in parts if cost is not None),
+        sum((more.tokens for more in known if more.tokens is not None), Tokens()),
+        sum(more.cost for more in parts if more.cost is not None),
         len(parts) - len(known),
-        any(cost is None and used is not None for used, cost in parts),
+        any(more.cost is None for more in known),
     )
 
 
-def _settled(intake: _Intake, rows: list[Line]) -> _Money:
+def _settled(intake: _Intake) -> _Money:
     """The batch's money, by the rule in `collect`; books repeated executions to their rows where they are believed."""
-    kept = _sum([(row.tokens, row.cost) for row in rows])
-    further = _sum([(more.tokens, more.cost) for more in intake.further.values()])
+    kept, further = _sum(intake.rows), _sum_further(intake.further.values())
     remote = intake.batch.remote
     usage = remote.usage if remote is not None else None
     believed = (
@@ -304,7 +308,7 @@ def _settled(intake: _Intake, rows: list[Line]) -> _Money:
         and usage.output >= kept.tokens.output
     )
     if usage is None or not believed:
-        _book(intake, rows)
+        _book(intake)
         return kept + further
     rest = Tokens(
         usage.input - kept.tokens.input,
@@ -313,46 +317,48 @@ def _settled(intake: _Intake, rows: list[Line]) -> _Money:
         max(usage.reasoning - kept.tokens.reasoning, 0),
     )
     if rest.input >= further.tokens.input and rest.output >= further.tokens.output:
-        _book(intake, rows)
+        _book(intake)
     unpriced = intake.rates is None
     # Which rows the rest belongs to is not known, so neither is a tier by the length of a row.
     priced = 0 if intake.rates is None else price(rest, replace(intake.rates, above=()))
     return _Money(usage, kept.cost + priced, 0, unpriced)
 
 
-def _book(intake: _Intake, rows: list[Line]) -> None:
+def _book(intake: _Intake) -> None:
     for at, more in intake.further.items():
-        row = rows[at]
-        both = None if row.tokens is None or more.tokens is None else _tokens(row.tokens) + more.tokens
-        rows[at] = msgspec.structs.replace(
-            row,
-            tokens=None if both is None else Usage(both.input, both.cached, both.output, both.reasoning),
-            cost=None if row.cost is None or more.cost is None else row.cost + more.cost,
-            paid=row.paid + more.ran,
-        )
+        row = intake.rows[at]
+        assert row is not None
+        row.tokens = None if row.tokens is None or more.tokens is None else row.tokens + more.tokens
+        row.cost = None if row.cost is None or more.cost is None else PicoUSD(row.cost + more.cost)
+        row.paid += more.ran
+        intake.rows[at] = row
 
 
-def _totals(intake: _Intake, rows: list[Line], policy: Policy) -> Totals:
-    money = _settled(intake, rows)
-    outcomes = Counter(map(attrgetter("outcome"), rows))
-    failed = [row for row in rows if row.kind is not None]
-    kinds = Counter(row.kind.value for row in failed if row.kind is not None)
-    retryable = Counter(
-        row.kind.value for row in failed if row.kind is not None and again(row.kind, row.burned, row.paid, policy)
-    )
+def _totals(intake: _Intake, policy: Policy) -> Totals:
+    money, rows = _settled(intake), intake.rows
+    outcomes = Counter(rows.outcome.tolist())
+    by_outcome = {outcome: outcomes[number] for number, outcome in enumerate(OUTCOMES)}
+    kinds: Counter[str] = Counter()
+    retryable: Counter[str] = Counter()
+    if outcomes[SUCCEEDED] < len(rows):
+        for number, burned, paid in zip(rows.kind, rows.burned, rows.paid, strict=True):
+            kind = KINDS[number]
+            if kind is not None:
+                kinds[kind.value] += 1
+                retryable[kind.value] += again(kind, burned, paid, policy)
     counts = Counts(
         total=len(rows),
-        succeeded=outcomes[Outcome.SUCCEEDED],
-        errored=outcomes[Outcome.ERRORED],
-        canceled=outcomes[Outcome.CANCELED],
-        expired=outcomes[Outcome.EXPIRED],
+        succeeded=by_outcome[Outcome.SUCCEEDED],
+        errored=by_outcome[Outcome.ERRORED],
+        canceled=by_outcome[Outcome.CANCELED],
+        expired=by_outcome[Outcome.EXPIRED],
     )
     unpriced = money.unpriced or (intake.rates is None and money.unknown > 0)
     return Totals(
         rows=len(rows),
         counts=counts,
         kinds=dict(kinds),
-        retryable=dict(retryable),
+        retryable=dict(+retryable),
         tokens=money.tokens,
         cost=None if unpriced else PicoUSD(money.cost),
         unknown_rows=money.unknown,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+import msgspec
+
 from overnight.data.schemas import ANSWER, AnswerRules
 from overnight.spec import Spec
 
@@ -15,7 +17,7 @@ class Content(Enum):
     """What a column holds; None is always possible. It decides how a format writes it."""
 
     OWN = auto()  # the user's: any JSON value, written unchanged
-    TEXT = auto()  # of the model or the provider
+    TEXT = auto()  # of the model or the provider; or the JSON of it, as bytes
     INTEGER = auto()
     NUMBER = auto()
     BOOLEAN = auto()
@@ -41,6 +43,37 @@ class Layout:
     columns: tuple[Column, ...]
     source: tuple[str, ...]
     answers: int
+
+
+_texts = msgspec.json.Decoder(list[str])
+
+
+def texts(values: Sequence[Any]) -> Sequence[str | None]:
+    """A TEXT column's values with those decoded that are JSON."""
+    coded = [value for value in values if type(value) is bytes]
+    if not coded:
+        return values
+    found = _texts.decode(b"[%b]" % b",".join(coded))
+    if len(found) == len(values):
+        return found
+    left = iter(found)
+    return [next(left) if type(value) is bytes else value for value in values]
+
+
+def is_same(values: Sequence[Any]) -> bool:
+    """Whether all of a TEXT column's values are one: it is so for many, and told at once."""
+    return bool(values) and values[0] == values[-1] and values.count(values[0]) == len(values)
+
+
+def shown(column: Column, values: Sequence[Any]) -> Sequence[Any]:
+    """The column's values as Python has them."""
+    match column.content:
+        case Content.TEXT:
+            return texts(values)
+        case Content.RAW:
+            return [None if value is None else msgspec.json.decode(value) for value in values]
+        case _:
+            return values
 
 
 STATUS = Column("status", Content.TEXT)

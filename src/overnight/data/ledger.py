@@ -1,57 +1,43 @@
 """The ledger of a batch: what became of every row of its shard, and where in the raw answers it stands.
 
-A file of JSON lines. The first is `{"v":1,"rows":N,"segments":{"<index>":[byte offset, rows], ...}}`, offsets counted
-from the end of that line; then one array per row, the fields of `types.Entry` in their order, sorted by ordinal, so
-that the ledger of a follow-up, which mixes segments, is entered where a segment starts.
+The first line is JSON: `{"v":2,"order":"little","rows":N,"segments":{"<index>":[first row, rows, crc32], ...},
+"outcomes":[...],"kinds":[...],"messages":[...],"reports":[[finish reason, model], ...]}`. Then one record per row as
+`data.entries` packs them, in the machine's byte order, words by their number in these lists (from 1 on); sorted by
+ordinal, so that the ledger of a follow-up, which mixes segments, is entered where a segment starts.
 """
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from zlib import crc32
 
 import msgspec
 
 from overnight.core.retry import treatment
-from overnight.data.spans import intersect, of_segment, ordinals
+from overnight.data.entries import SIZE, Entries, Numbered, Report
+from overnight.data.spans import count, intersect, of_segment, ordinals
 from overnight.errors import InvariantError, LocalError
 from overnight.ports import Blobs
 from overnight.types import Batch, BatchState, Entry, FailureKind, Outcome, PicoUSD, Segment, Shard, Span, Tokens
 
-VERSION = 1
-_BLOCK = 10_000
+VERSION = 2
 
 
-class Usage(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """`types.Tokens` as a ledger holds it."""
-
-    input: int = 0
-    cached: int = 0
-    output: int = 0
-    reasoning: int = 0
-
-
-class Line(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """`types.Entry` as a ledger holds it: the fields are explained there."""
-
-    ordinal: int
-    outcome: Outcome
-    kind: FailureKind | None
-    file: int
-    offset: int
-    length: int
-    tokens: Usage | None
-    cost: int | None
-    burned: int
-    paid: int
-    message: str | None = None
+class _Version(msgspec.Struct):
+    v: int
 
 
 class _Header(msgspec.Struct, frozen=True):
     v: int
+    order: str
     rows: int
-    segments: dict[int, tuple[int, int]]
+    segments: dict[int, tuple[int, int, int]]
+    outcomes: list[Outcome]
+    kinds: list[FailureKind]
+    messages: list[str]
+    reports: list[Report]
 
 
 class _Tries(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -60,32 +46,34 @@ class _Tries(msgspec.Struct, array_like=True, frozen=True, gc=False):
     paid: int
 
 
-_encoder = msgspec.json.Encoder()
-_lines = msgspec.json.Decoder(Line)
+_version = msgspec.json.Decoder(_Version)
 _header = msgspec.json.Decoder(_Header)
 _tries = msgspec.json.Decoder(_Tries)
 
 
-def write_ledger(
-    name: str, rows: Sequence[Line], spans: Sequence[Span], segments: Sequence[Segment], blobs: Blobs
-) -> None:
+def write_ledger(name: str, rows: Entries, spans: Sequence[Span], segments: Sequence[Segment], blobs: Blobs) -> None:
     """Publish the ledger of a shard with these spans; `rows` holds each of its ordinals once, ascending."""
     parts = _parts(spans, segments)
-    if sum(count for _, count in parts) != len(rows):
-        raise InvariantError(f"{name}: {len(rows)} entries for a shard of {sum(count for _, count in parts)} rows")
+    if count(spans) != len(rows):
+        raise InvariantError(f"{name}: {len(rows)} entries for a shard of {count(spans)} rows")
+    index: dict[int, tuple[int, int, int]] = {}
+    at, data = 0, memoryview(rows.data)
+    for segment, held in parts:
+        index[segment] = (at, held, crc32(data[at * SIZE : (at + held) * SIZE]))
+        at += held
+    header = _Header(
+        VERSION,
+        sys.byteorder,
+        len(rows),
+        index,
+        list(Outcome),
+        list(FailureKind),
+        list(rows.messages),
+        list(rows.reports),
+    )
     with blobs.create(name) as writer:
-        encoded: list[bytes] = []
-        at = offset = 0
-        index: dict[int, tuple[int, int]] = {}
-        for segment, count in parts:
-            index[segment] = (offset, count)
-            for start in range(at, at + count, _BLOCK):
-                encoded.append(_encoder.encode_lines(rows[start : min(start + _BLOCK, at + count)]))
-                offset += len(encoded[-1])
-            at += count
-        writer.write(_encoder.encode(_Header(VERSION, len(rows), index)) + b"\n")
-        for block in encoded:
-            writer.write(block)
+        writer.write(msgspec.json.encode(header) + b"\n")
+        writer.write(data)
         writer.commit()
 
 
@@ -107,60 +95,46 @@ def _parts(spans: Sequence[Span], segments: Sequence[Segment]) -> list[tuple[int
     return list(counts.items())
 
 
-def read_ledger(name: str, blobs: Blobs, segment: Segment | None = None) -> list[Line]:
-    """The ledger's rows, or those of one segment, by ordinal. Raises `LocalError` where the file is damaged."""
+def read_ledger(name: str, blobs: Blobs, segment: Segment | None = None) -> Entries:
+    """The ledger's entries, or those of one segment, by ordinal. Raises `LocalError` where the file is damaged."""
     with blobs.open(name) as file:
+        line = file.readline()
         try:
-            header = _header.decode(file.readline())
-            if header.v != VERSION:
-                raise LocalError(f"{name} is a ledger of version {header.v}: this overnight reads version {VERSION}")
-            if segment is None:
-                rows, data = header.rows, file.read()
-            else:
-                offset, rows = header.segments.get(segment.index, (0, 0))
-                file.seek(offset, 1)
-                data = b"".join(islice(file, rows))
-            found = _lines.decode_lines(data)
+            version = _version.decode(line).v
+            if version != VERSION:
+                raise LocalError(f"{name} is a ledger of version {version}: this overnight reads version {VERSION}")
+            header = _header.decode(line)
         except msgspec.DecodeError as error:
             raise LocalError(f"{name} is damaged: restore it from a copy") from error
-    if len(found) != rows:
-        raise LocalError(f"{name} is damaged ({len(found)} of {rows} rows): restore it from a copy")
-    return found
+        if header.order != sys.byteorder:
+            raise LocalError(f"{name} is of a machine with another byte order: read it there")
+        wanted = list(header.segments.values())
+        if segment is not None:
+            wanted = [header.segments.get(segment.index, (0, 0, crc32(b"")))]
+            file.seek(wanted[0][0] * SIZE, 1)
+        data = bytearray(file.read(sum(rows for _, rows, _ in wanted) * SIZE))
+    at, view = 0, memoryview(data)
+    for _, rows, check in wanted:
+        if crc32(view[at : at + rows * SIZE]) != check:
+            raise LocalError(f"{name} is damaged: restore it from a copy")
+        at += rows * SIZE
+    entries = Entries(data, header.messages, header.reports)
+    Numbered(header.outcomes).renumber(entries.outcome, Numbered(list(Outcome)))
+    Numbered(header.kinds).renumber(entries.kind, Numbered(list(FailureKind)))
+    return entries
 
 
-def lines_of(batch: Batch, blobs: Blobs, segment: Segment | None = None) -> Sequence[Line]:
+def entries_of(batch: Batch, blobs: Blobs, segment: Segment | None = None) -> Entries:
     """What became of the batch's rows (of one segment), by ordinal. Empty for a batch that does not count: one that
     is not over, or was put back."""
     if batch.totals is None:
-        return ()
+        return Entries.blank(0)
     if batch.ledger_blob is not None:
         return read_ledger(batch.ledger_blob, blobs, segment)
     return _without_ledger(batch, blobs, segment)
 
 
-def entries_of(
-    batch: Batch, blobs: Blobs, segment: Segment | None = None, where: Callable[[Line], bool] | None = None
-) -> Iterator[Entry]:
-    """The same as entries; with `where` only those rows for which it is true."""
-    for line in lines_of(batch, blobs, segment):
-        if where is None or where(line):
-            used = line.tokens
-            yield Entry(
-                line.ordinal,
-                line.outcome,
-                line.kind,
-                line.file,
-                line.offset,
-                line.length,
-                None if used is None else Tokens(used.input, used.cached, used.output, used.reasoning),
-                None if line.cost is None else PicoUSD(line.cost),
-                line.burned,
-                line.paid,
-                line.message,
-            )
-
-
-def _without_ledger(batch: Batch, blobs: Blobs, segment: Segment | None) -> list[Line]:
+def _without_ledger(batch: Batch, blobs: Blobs, segment: Segment | None) -> Entries:
     """No row of it ran: it failed as a whole, or was canceled before it was sent."""
     if batch.state is BatchState.CANCELED:
         outcome, kind, message = Outcome.CANCELED, FailureKind.CANCELED, "canceled before it was sent"
@@ -173,11 +147,11 @@ def _without_ledger(batch: Batch, blobs: Blobs, segment: Segment | None) -> list
     tries = tries_of(batch.shard, blobs)
     if segment is not None:
         spans = intersect(spans, (of_segment(segment),))
-    return [
-        Line(ordinal, outcome, kind, -1, 0, 0, Usage(), 0, burned + burns, paid, message)
-        for ordinal in ordinals(spans)
-        for burned, paid in (tries.get(ordinal, (0, 0)),)
-    ]
+    entries = Entries.blank(count(spans))
+    for at, ordinal in enumerate(ordinals(spans)):
+        burned, paid = tries.get(ordinal, (0, 0))
+        entries[at] = Entry(ordinal, outcome, kind, -1, 0, 0, Tokens(), PicoUSD(0), burned + burns, paid, message)
+    return entries
 
 
 def tries_of(shard: Shard, blobs: Blobs) -> dict[int, tuple[int, int]]:

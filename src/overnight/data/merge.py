@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from overnight.data.columns import Content, Layout
-from overnight.data.table import Columns, Parts, Row, Which, blocks, key_rows, layout_of
+from overnight.data.columns import Layout, shown
+from overnight.data.table import Columns, Parts, Which, blocks, key_rows, layout_of
 from overnight.data.writers import TableWriter
 from overnight.ports import Blobs
 from overnight.types import BatchId, FailureKind, Ordinal, Outcome, PicoUSD, Segment, Tokens, Totals
@@ -53,13 +51,9 @@ def iterate(parts: Parts, which: Which = "finished") -> Iterator[dict[str, Any]]
     """The same rows as dictionaries by column, nested values as Python values; raises as `merge` does, on the way."""
     layout = layout_of(parts, which)
     names = [column.name for column in layout.columns]
-    raw = [column.name for column in layout.columns if column.content is Content.RAW]
     for block in _table(parts, layout, which, _Tally(labeled=False)):
-        for row in zip(*block, strict=True):
-            values = dict(zip(names, row, strict=True))
-            for name in raw:
-                values[name] = None if values[name] is None else msgspec.json.decode(values[name])
-            yield values
+        for row in zip(*map(shown, layout.columns, block), strict=True):
+            yield dict(zip(names, row, strict=True))
 
 
 def find_row(key: str, segments: Sequence[Segment], blobs: Blobs) -> Ordinal | None:
@@ -88,10 +82,10 @@ class _Tally:
     labels: Counter[str] = field(default_factory=Counter)
     batches: dict[BatchId, Totals] = field(default_factory=dict)
 
-    def succeeded(self, answers: Sequence[Row]) -> None:
-        self.outcomes[Outcome.SUCCEEDED.value] += len(answers)
+    def succeeded(self, answers: Columns) -> None:
+        self.outcomes[Outcome.SUCCEEDED.value] += len(answers[0])
         if self.labeled:
-            self.labels.update(answer[0] for answer in answers)
+            self.labels.update(answers[0])
 
     def ended(self, status: str, kind: FailureKind | None, message: str) -> None:
         self.outcomes[status] += 1

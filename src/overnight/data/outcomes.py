@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from overnight.data.columns import is_keyed
+from overnight.data.entries import KINDS, OUTCOMES
 from overnight.data.joined import Joined
 from overnight.data.spans import ordinals
 from overnight.data.table import PENDING, Parts, key_rows
@@ -49,10 +50,13 @@ def _ends(parts: Parts) -> Iterator[tuple[str, str, FailureKind | None, str]]:
             continue
         keys, first = key_rows(segment, parts.blobs), segment.first_ordinal
         with Joined(segment, parts.contributing(segment.index), parts.blobs) as joined:
+            best, messages = joined.best, joined.best.messages.values
             for ordinal in ordinals(selected):
-                line, (key, kind, message) = joined.best[ordinal - first], keys[ordinal - first]
+                at = ordinal - first
+                key, kind, message = keys[at]
                 shown = key if is_keyed(parts.spec) else str(ordinal + 1)
-                if line is not None:
-                    yield shown, line.outcome.value, line.kind, line.message or ""
+                outcome = OUTCOMES[best.outcome[at]]
+                if outcome is not None:
+                    yield shown, outcome.value, KINDS[best.kind[at]], messages[best.message[at]] or ""
                 else:
                     yield shown, PENDING if kind is None else Outcome.SKIPPED.value, kind, message or ""

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from overnight.data.columns import Layout, answers_layout, failed_layout, is_keyed
-from overnight.data.joined import Joined, Spent
-from overnight.data.ledger import Line
+from overnight.data.entries import SUCCEEDED, UNKNOWN
+from overnight.data.joined import Joined, Spent, picked
 from overnight.data.schemas import AnswerRules
 from overnight.data.sources import Source
 from overnight.data.spans import ordinals
 from overnight.errors import UsageError
 from overnight.ports import Blobs
 from overnight.spec import Spec
-from overnight.types import Batch, FailureKind, Outcome, Reply, Segment, Span
-from overnight.wire.openai import Plain, custom_id, plain_reader, read_line
+from overnight.types import Batch, Entry, FailureKind, Outcome, Reply, Segment, Span
+from overnight.wire.openai import custom_id, custom_id_form, read_line
 from overnight.wire.openai.parts import body_of, logprobs_of, strict_json
 
 Which = Literal["finished", "partial", "failed"]
@@ -32,15 +34,14 @@ BLOCK_BYTES = 4 << 20
 
 Row = tuple[Any, ...]
 Columns = Sequence[Sequence[Any]]
-"""Some rows, by column: each holds one value of every row."""
+"""Some rows, by column: each holds one value of every row. A text may stand there as the bytes of its JSON."""
 KeyRow = tuple[str, FailureKind | None, str | None]
 """Key, and why the record is not sent: kind and message."""
 
 _UNKNOWN: Row = (None, None, None, None)
 _NOTHING: Row = (0, 0, 0, 0, 0.0)
-_NO_PLAIN: Plain = ("", "", None, None, 0, 0, 0, 0)
-_NO_LINE = Line(-1, Outcome.ERRORED, None, -1, 0, 0, None, None, 0, 0)
 _key_rows = msgspec.json.Decoder(KeyRow)
+_texts = msgspec.json.Decoder(list[str | None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class Parts:
 class Watcher(Protocol):
     """Hears of every row while the table is made."""
 
-    def succeeded(self, answers: Sequence[Row]) -> None:
-        """Some rows more, by the values of their answer columns."""
+    def succeeded(self, answers: Columns) -> None:
+        """Some rows more, by their answer columns."""
 
     def ended(self, status: str, kind: FailureKind | None, message: str) -> None:
         """A row without success: its status, and why."""
@@ -111,42 +112,42 @@ class _Making:
     blank: Row = field(init=False)
     extra: Sequence[str] = field(init=False)
     keyed: bool = field(init=False)
-    readers: Sequence[Callable[[bytes], Plain | None]] = field(init=False)  # by number of the batch
+    forms: Sequence[str] = field(init=False)  # of custom ids, by number of the batch
 
     def __post_init__(self) -> None:
         self.keyed = is_keyed(self.parts.spec)
-        self.readers = [plain_reader(batch.shard.endpoint) or _not_plain for batch in self.joined.batches]
+        self.forms = [custom_id_form(self.parts.tag, batch.shard.generation) for batch in self.joined.batches]
         self.read = _text_reader(self.parts)
         self.blank = (None,) * self.layout.answers
         self.extra = () if self.which == "failed" else self.parts.spec.extra
 
     def picked(self, selected: Sequence[Span]) -> Iterator[tuple[Sequence[int], Sequence[Row]]]:
         """Places of the table's rows and the values of their source columns, cut into blocks."""
-        first, names = self.joined.segment.first_ordinal, self.layout.source
-        places: Iterable[int] = (ordinal - first for ordinal in ordinals(selected))
+        first, names, outcomes = self.joined.segment.first_ordinal, self.layout.source, self.joined.best.outcome
+        places = [ordinal - first for ordinal in ordinals(selected)]
         if self.which == "failed":
-            places = filter(self._failed, places)
+            places = [at for at in places if outcomes[at] not in (0, SUCCEEDED)]
         if self.parts.source is None or not names:
-            for block in self._cut(places, 0):
+            for block in self._cut([places], 0):
                 yield block, [()] * len(block)
             return
         own: list[Row] = []
-        for block in self._cut(self._with_columns(iter(places), self.parts.source, own), self._width()):
-            yield block, list(own)
-            own.clear()
+        for block in self._cut(self._with_columns(places, self.parts.source, own), self._width()):
+            yield block, own[: len(block)]
+            del own[: len(block)]
 
-    def _cut(self, places: Iterable[int], width: int) -> Iterator[list[int]]:
-        """Runs of places that together hold so many rows or bytes; `width` bytes of source a row."""
-        best = self.joined.best
+    def _cut(self, runs: Iterable[Sequence[int]], width: int) -> Iterator[Sequence[int]]:
+        """The places in blocks that together hold so many rows or bytes; `width` bytes of source a row."""
+        lengths = self.joined.best.length
         block: list[int] = []
         size = 0
-        for at in places:
-            block.append(at)
-            line = best[at]
-            size += width if line is None else width + line.length
-            if size >= BLOCK_BYTES or len(block) >= BLOCK_ROWS:
-                yield block
-                block, size = [], 0
+        for run in runs:
+            for at in run:
+                block.append(at)
+                size += width + lengths[at]
+                if size >= BLOCK_BYTES or len(block) >= BLOCK_ROWS:
+                    yield block
+                    block, size = [], 0
         if block:
             yield block
 
@@ -154,90 +155,101 @@ class _Making:
         segment = self.joined.segment
         return segment.length // max(segment.rows, 1)
 
-    def _with_columns(self, places: Iterator[int], source: Source, own: list[Row]) -> Iterator[int]:
-        """The places, while `own` gets their values."""
+    def _with_columns(self, places: Sequence[int], source: Source, own: list[Row]) -> Iterator[Sequence[int]]:
+        """The places in runs, while `own` gets their values."""
         first, names = self.joined.segment.first_ordinal, self.layout.source
-        wanted = next(places, None)
+        done = 0
         for block in source.read_blocks(self.joined.segment, frozenset(names)):
-            for at, values in enumerate(block.values, block.first - first):
-                if at == wanted:
-                    own.append((None,) * len(names) if values is None else tuple(map(values.get, names)))
-                    yield at
-                    wanted = next(places, None)
+            start = block.first - first
+            run = places[done : bisect_left(places, start + len(block.values), done)]
+            for at in run:
+                values = block.values[at - start]
+                own.append((None,) * len(names) if values is None else tuple(map(values.get, names)))
+            yield run
+            done += len(run)
             # Read on to the end, for only there it is known that the segment is still the same.
-
-    def _failed(self, at: int) -> bool:
-        line = self.joined.best[at]
-        return line is not None and line.outcome is not Outcome.SUCCEEDED
 
     def columns(self, places: Sequence[int], own: Sequence[Row]) -> Columns:
         """Finished rows of these places. As a rule nearly all are plain answers: those are made a column at a time, and
         the others put in their places."""
-        raws = self.joined.raws(places)
-        told = self._told(places, raws)
-        odd = {slot: self._row(places[slot], own[slot], raws[slot]) for slot, one in enumerate(told) if one is None}
-        if len(odd) == len(places):
-            return list(zip(*odd.values(), strict=True))
-        columns = self._plain_columns(places, own, raws, told)
-        for slot, row in odd.items():
+        joined, raws = self.joined, list[bytes | None]([None] * len(places))
+        odd = [slot for slot, length in enumerate(picked(joined.best.text_length, places)) if not length]
+        needed = range(len(places)) if self.extra else odd
+        if needed:
+            (lines,) = joined.parts([places[slot] for slot in needed], (None, joined.best.length))
+            for slot, line in zip(needed, lines, strict=True):
+                raws[slot] = line
+        rows = [self._row(places[slot], own[slot], raws[slot]) for slot in odd]
+        if len(rows) == len(places):
+            return list(zip(*rows, strict=True))
+        columns = self._plain_columns(places, own, raws)
+        for slot, row in zip(odd, rows, strict=True):
             for column, value in zip(columns, row, strict=True):
                 column[slot] = value
         return columns
 
-    def _told(self, places: Sequence[int], raws: Sequence[bytes | None]) -> list[Plain | None]:
-        """What the plain answers among these say."""
-        best, batch, readers = self.joined.best, self.joined.batch, self.readers
-        told: list[Plain | None] = []
-        for at, raw in zip(places, raws, strict=True):
-            line = best[at]
-            good = raw is not None and line is not None and line.kind is None
-            told.append(readers[batch[at]](raw) if good and raw is not None else None)
-        return told
-
     def _plain_columns(
-        self, places: Sequence[int], own: Sequence[Row], raws: Sequence[bytes | None], told: Sequence[Plain | None]
+        self, places: Sequence[int], own: Sequence[Row], raws: Sequence[bytes | None]
     ) -> list[list[Any]]:
-        joined, keys, count = self.joined, self.keys, len(places)
-        names, texts, models, requests, *_ = zip(*(one or _NO_PLAIN for one in told), strict=True)
-        answers = [self.read(text) if text else self.blank for text in texts]
-        self.watcher.succeeded([answer for answer, text in zip(answers, texts, strict=True) if text])
-        spent = [self._spent(at) for at in places] if joined.beside else [joined.best[at] or _NO_LINE for at in places]
-        used = [each.tokens for each in spent]
-        tokens = [_UNKNOWN if each is None else (each.input, each.cached, each.output, each.reasoning) for each in used]
-        first = joined.segment.first_ordinal + 1
+        """The columns as if all rows were plain answers; what they say of the others is nothing."""
+        joined, keys, best, count = self.joined, self.keys, self.joined.best, len(places)
+        texts, ids = joined.parts(places, (best.text_at, best.text_length), (best.id_at, best.id_length))
+        reports = [best.reports.values[number] or (None, None) for number in picked(best.report, places)]
+        batches, costs = picked(joined.batch, places), picked(best.cost, places)
         columns: list[Iterable[Any]] = [
-            [keys[at][0] for at in places] if self.keyed else [first + at for at in places],
+            [keys[at][0] for at in places] if self.keyed else [joined.segment.first_ordinal + at + 1 for at in places],
             *zip(*own, strict=True),
             [Outcome.SUCCEEDED.value] * count,
-            *zip(*answers, strict=True),
+            *self._answers(texts),
             [None] * count,
             [None] * count,
-            ["stop"] * count,
-            models,
-            names,
-            requests,
-            [joined.remotes[joined.batch[at]] for at in places],
-            [joined.attempts[at] for at in places],
-            *zip(*tokens, strict=True),
-            [None if each.cost is None else each.cost / 1e12 for each in spent],
+            *zip(*reports, strict=True),
+            [
+                self.forms[number] % ordinal
+                for number, ordinal in zip(batches, picked(best.ordinal, places), strict=True)
+            ],
+            [name.decode() if name else None for name in ids],
+            [joined.remotes[number] for number in batches],
+            picked(joined.attempts, places),
+            *(picked(column, places) for column in (best.input, best.cached, best.output, best.reasoning)),
+            [None if cost == UNKNOWN else cost / 1e12 for cost in costs],
         ]
         if self.extra:
             columns += zip(*map(self._extras, places, raws), strict=True)
-        return list(map(list, columns))
+        made = list(map(list, columns))
+        if joined.beside:
+            start = len(made) - len(self.extra) - len(_UNKNOWN) - 1
+            for slot, at in enumerate(places):
+                if texts[slot] and at in joined.beside:
+                    for column, value in zip(made[start:], self._money(at), strict=False):
+                        column[slot] = value
+        return made
+
+    def _answers(self, texts: Sequence[bytes | None]) -> Sequence[Sequence[Any]]:
+        """The answer's columns of these texts in JSON; the watcher hears of those that there are."""
+        columns: Sequence[Sequence[Any]] = (texts,)
+        if self.parts.rules.schema is not None:
+            said = _texts.decode(b"[%b]" % b",".join(text or b"null" for text in texts))
+            columns = list(zip(*(self.blank if text is None else self.read(text) for text in said), strict=True))
+        if all(texts):
+            self.watcher.succeeded(columns)
+        else:
+            self.watcher.succeeded([[*compress(column, map(bool, texts))] for column in columns])
+        return columns
 
     def _key(self, at: int) -> Any:
         return self.keys[at][0] if self.keyed else self.joined.segment.first_ordinal + at + 1
 
     def _row(self, at: int, own: Row, raw: bytes | None) -> Row:
         """A row by itself."""
-        line = self.joined.best[at]
-        if line is None:
+        entry = self.joined.best[at]
+        if entry is None:
             return (self._key(at), *own, *self._unanswered(at))
-        if line.kind is not None or raw is None:
-            return (self._key(at), *own, *self._failure(at, line, raw))
+        if entry.kind is not None or raw is None:
+            return (self._key(at), *own, *self._failure(at, entry, raw))
         reply = read_line(raw, self.joined.batches[self.joined.batch[at]].shard.endpoint)
         answer = self._answer(reply, raw)
-        self.watcher.succeeded([answer])
+        self.watcher.succeeded([[value] for value in answer])
         return (
             self._key(at),
             *own,
@@ -258,32 +270,33 @@ class _Making:
             return self.read(reply.text)
         return (_other(reply, raw),) if self.parts.rules.schema is None else self.blank
 
-    def _failure(self, at: int, line: Line, raw: bytes | None) -> Row:
+    def _failure(self, at: int, entry: Entry, raw: bytes | None) -> Row:
         """From the status on: what there is of a row without success."""
         shard = self.joined.batches[self.joined.batch[at]].shard
         if raw is None:
-            reply = Reply(custom_id(self.parts.tag, line.ordinal, shard.generation), line.outcome)
+            reply = Reply(custom_id(self.parts.tag, entry.ordinal, shard.generation), entry.outcome)
         else:
             reply = read_line(raw, shard.endpoint, text=False)
-        status, kind = line.outcome.value, line.kind
-        self.watcher.ended(status, kind, line.message or "")
-        told = (None if kind is None else kind.value, line.message)
+        status, kind = entry.outcome.value, entry.kind
+        self.watcher.ended(status, kind, entry.message or "")
+        told = (None if kind is None else kind.value, entry.message)
         return (status, *self.blank, *told, *_report(reply), *self._bill(at), *self._extras(at, raw))
 
     def _bill(self, at: int) -> Row:
-        """From `batch_id` on: the money of all attempts."""
-        spent, joined = self._spent(at), self.joined
+        """From `batch_id` on."""
+        joined = self.joined
+        return (joined.remotes[joined.batch[at]], joined.attempts[at], *self._money(at))
+
+    def _money(self, at: int) -> Row:
+        """Tokens and cost of all attempts."""
+        entry = self.joined.best[at]
+        assert entry is not None
+        spent = self.joined.beside[at].and_also(entry) if at in self.joined.beside else Spent(entry.tokens, entry.cost)
         used, cost = spent.tokens, spent.cost
         return (
-            joined.remotes[joined.batch[at]],
-            joined.attempts[at],
             *(_UNKNOWN if used is None else (used.input, used.cached, used.output, used.reasoning)),
             None if cost is None else cost / 1e12,
         )
-
-    def _spent(self, at: int) -> Spent | Line:
-        line = self.joined.best[at] or _NO_LINE
-        return line if at not in self.joined.beside else self.joined.beside[at].and_also(line)
 
     def _extras(self, at: int, raw: bytes | None) -> Row:
         """The columns that were asked for beside the usual ones."""
@@ -326,7 +339,3 @@ def _other(reply: Reply, raw: bytes) -> str | None:
 
 def _report(reply: Reply) -> Row:
     return reply.finish_reason, reply.model, reply.custom_id, reply.request_id
-
-
-def _not_plain(raw: bytes) -> None:
-    return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
 import msgspec
 
-from overnight.data.columns import Column, Content
+from overnight.data.columns import Column, Content, is_same, texts
 from overnight.errors import LocalError, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
 
 Values = Sequence[Sequence[Any]]
+"""By column, as `columns.Content` says."""
 
 
 class _Format(Protocol):
@@ -164,12 +165,10 @@ class _Jsonl:
     def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
         self._file = file
         self._object = _object_of([column.name for column in columns])
-        self._raw = [number for number, column in enumerate(columns) if column.content is Content.RAW]
+        self._contents = [column.content for column in columns]
 
     def write(self, columns: Values) -> None:
-        values = list(columns)
-        for number in self._raw:
-            values[number] = [None if value is None else msgspec.Raw(value) for value in values[number]]
+        values = map(_as_json, self._contents, columns)
         self._file.write(_json.encode_lines(list(map(self._object, *values))))
 
     def finish(self) -> None:
@@ -177,6 +176,20 @@ class _Jsonl:
 
 
 _json = msgspec.json.Encoder()
+
+
+def _as_json(content: Content, values: Sequence[Any]) -> Sequence[Any]:
+    """A column with those values raw that are JSON already; but texts with letters in escapes are written anew, for
+    people and for `grep`."""
+    if content is Content.RAW:
+        return [None if value is None else msgspec.Raw(value) for value in values]
+    coded = [value for value in values if type(value) is bytes] if content is Content.TEXT else ()
+    if not coded:
+        return values
+    joined = b"".join(coded)
+    if b"\\u" in joined or b"\\/" in joined:
+        return texts(values)
+    return [msgspec.Raw(value) if type(value) is bytes else value for value in values]
 
 
 def _object_of(names: Sequence[str]) -> Callable[..., Any]:
@@ -213,12 +226,12 @@ class _Csv:
 
     def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
         self._file = file
-        self._cells = [_CELLS[column.content] for column in columns]
+        self._contents = [column.content for column in columns]
         self._write([_quoted([column.name], alone=len(columns) == 1) for column in columns])
 
     def write(self, columns: Values) -> None:
-        alone = len(self._cells) == 1
-        self._write([_quoted(cells(column), alone) for cells, column in zip(self._cells, columns, strict=True)])
+        alone = len(self._contents) == 1
+        self._write([_cells(content, column, alone) for content, column in zip(self._contents, columns, strict=True)])
 
     def finish(self) -> None:
         """Nothing is left to write."""
@@ -229,15 +242,23 @@ class _Csv:
         self._file.write("\n".join(lines).encode())
 
 
+def _cells(content: Content, column: Sequence[Any], alone: bool) -> list[str]:
+    """A column as its cells stand in a line."""
+    if content is Content.TEXT and is_same(column):
+        return _quoted(_text_cells(column[:1]), alone) * len(column)
+    cells = _CELLS[content](column)
+    if content in _NUMBERS and not alone:
+        return ["" if cell is None else cell for cell in cells]
+    return _quoted(cells, alone)
+
+
 def _quoted(cells: Sequence[str | None], alone: bool) -> list[str]:
     """Cells as they stand in a line; an empty one that is alone there is quoted, or the line would be no record."""
-    if cells.count(None) == len(cells) and not alone:
-        return [""] * len(cells)
-    texts = ["" if cell is None else cell for cell in cells]
-    joined = "".join(texts)
+    found = ["" if cell is None else cell for cell in cells]
+    joined = "".join(found)
     if any(sign in joined for sign in ',"\r\n'):  # far faster than to look at every cell, and often enough
-        texts = ['"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text for text in texts]
-    return [text or '""' for text in texts] if alone else texts
+        found = ['"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text for text in found]
+    return [text or '""' for text in found] if alone else found
 
 
 def _own_cells(column: Sequence[Any]) -> Sequence[str | None]:
@@ -245,7 +266,8 @@ def _own_cells(column: Sequence[Any]) -> Sequence[str | None]:
 
 
 def _text_cells(column: Sequence[Any]) -> Sequence[str | None]:
-    return [value if value is None or value[:1] not in _RISKY_STARTS else neutral(value) for value in column]
+    found = texts(column)
+    return [value if value is None or value[:1] not in _RISKY_STARTS else neutral(value) for value in found]
 
 
 def _json_cells(column: Sequence[Any]) -> Sequence[str | None]:
@@ -258,7 +280,7 @@ def _raw_cells(column: Sequence[Any]) -> Sequence[str | None]:
 
 
 def _number_cells(column: Sequence[Any]) -> Sequence[str | None]:
-    return [None if value is None else str(value) for value in column]
+    return list(map(str, column)) if None not in column else [None if each is None else str(each) for each in column]
 
 
 def _dollar_cells(column: Sequence[Any]) -> Sequence[str | None]:
@@ -271,6 +293,7 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
+_NUMBERS = frozenset({Content.INTEGER, Content.NUMBER, Content.DOLLARS})
 _CELLS: dict[Content, Callable[[Sequence[Any]], Sequence[str | None]]] = {
     Content.OWN: _own_cells,
     Content.TEXT: _text_cells,
@@ -326,6 +349,11 @@ class _Parquet:
             match column.content:
                 case Content.OWN | Content.JSON:
                     values = _own_cells(values)
+                case Content.TEXT if is_same(values):
+                    (value,) = texts(values[:1])
+                    return self._arrow.repeat(self._arrow.scalar(value, self._arrow.string()), len(values))
+                case Content.TEXT:
+                    values = texts(values)
                 case Content.INTEGER:
                     values = [value if value is None or type(value) is int else int(value) for value in values]
                 case Content.NUMBER:

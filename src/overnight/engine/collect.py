@@ -12,7 +12,7 @@ from overnight.data.ledger import entries_of
 from overnight.engine.work import Work, in_thread
 from overnight.errors import ProviderError
 from overnight.ports import DOWNLOAD_SHORT, Changes
-from overnight.types import Batch, FailureKind, FileId, Hold, Job, Outcome, Shard
+from overnight.types import Batch, FailureKind, FileId, Hold, Job, Shard
 
 LOST_AFTER = 600.0
 """Seconds after a batch's end was seen, before a result file that is gone or short is believed to be so."""
@@ -103,10 +103,10 @@ def _retryable(work: Work, sources: list[Batch]) -> tuple[list[tuple[int, int, i
     taken: dict[str, int] = {}
     for batch in sources:
         before = len(rows)
-        for entry in entries_of(batch, work.blobs):
-            if entry.outcome is Outcome.SUCCEEDED or entry.kind is None:
-                continue
-            if again(entry.kind, entry.burned, entry.paid, policy):
-                rows.append((entry.ordinal, entry.burned, entry.paid, batch.shard))
+        rows += [
+            (entry.ordinal, entry.burned, entry.paid, batch.shard)
+            for entry in entries_of(batch, work.blobs).failed()
+            if entry.kind is not None and again(entry.kind, entry.burned, entry.paid, policy)
+        ]
         taken[batch.id] = len(rows) - before
     return rows, taken

@@ -94,19 +94,19 @@ def _judge(
     with Joined(segment, contributing, work.blobs) as joined:
         for ordinal in mine:
             at = ordinal - segment.first_ordinal
-            line, batch = joined.best[at], joined.batches[joined.batch[at]] if joined.batches else None
+            entry, batch = joined.best[at], joined.batches[joined.batch[at]] if joined.batches else None
             if any(position(spans, ordinal) is not None for spans in busy):
                 rows.told.on_their_way += 1
                 rows.left_out.add(ordinal)
-            elif line is None or batch is None:
+            elif entry is None or batch is None:
                 continue
-            elif line.outcome is Outcome.SUCCEEDED:
+            elif entry.outcome is Outcome.SUCCEEDED:
                 rows.told.succeeded += 1
                 rows.left_out.add(ordinal)
             elif batch.id in waiting:
                 rows.told.on_their_way += 1
                 rows.left_out.add(ordinal)
             else:
-                rows.tries[ordinal] = (0, line.paid)
+                rows.tries[ordinal] = (0, entry.paid)
                 rows.taken[batch.id] += 1
                 rows.sources[batch.id] = batch

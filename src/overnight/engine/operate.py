@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from overnight.core.machine import CanceledUnsent, RowsTaken, SubmitAbsent, SubmitAccepted, evolve
 from overnight.data.follow_up import Row, write_follow_up
 from overnight.data.joined import Joined
-from overnight.data.ledger import Line
 from overnight.data.spans import position, union
 from overnight.data.table import key_rows
 from overnight.engine.settle import find
@@ -21,10 +20,10 @@ from overnight.types import (
     Batch,
     BatchId,
     BatchState,
+    Entry,
     FailureKind,
     Job,
     JobId,
-    Outcome,
     RemoteBatch,
     RemoteId,
     Segment,
@@ -58,11 +57,9 @@ class Chosen:
     batch: BatchId | None = None
     keys: frozenset[str] = frozenset()
 
-    def takes(self, line: Line, batch: Batch, key: str) -> bool:
-        """Whether this row, ending with this entry of this batch, is chosen."""
-        if line.outcome is Outcome.SUCCEEDED:
-            return False
-        if self.kinds and line.kind not in self.kinds:
+    def takes(self, entry: Entry, batch: Batch, key: str) -> bool:
+        """Whether this row, ending without success with this entry of this batch, is chosen."""
+        if self.kinds and entry.kind not in self.kinds:
             return False
         if self.batch is not None and batch.id != self.batch:
             return False
@@ -83,10 +80,10 @@ async def retry(work: Work, chosen: Chosen) -> int:
     sources: dict[BatchId, Batch] = {}
     for segment in work.segments:
         batches = await work.store.contributing(work.job_id, segment.index)
-        for line, batch in await in_thread(_failed, work, segment, batches, chosen):
-            if batch.id in waiting or position(busy, line.ordinal) is not None:
+        for entry, batch in await in_thread(_failed, work, segment, batches, chosen):
+            if batch.id in waiting or position(busy, entry.ordinal) is not None:
                 continue
-            rows.append((line.ordinal, 0, line.paid, batch.shard))
+            rows.append((entry.ordinal, 0, entry.paid, batch.shard))
             taken[batch.id] += 1
             sources[batch.id] = batch
         if len(rows) >= MOST_ROWS:
@@ -131,14 +128,12 @@ async def carry_out_cancel(work: Work) -> None:
         await work.commit(Changes(batches=tuple(after), events=(told,)))
 
 
-def _failed(work: Work, segment: Segment, batches: Sequence[Batch], chosen: Chosen) -> list[tuple[Line, Batch]]:
+def _failed(work: Work, segment: Segment, batches: Sequence[Batch], chosen: Chosen) -> list[tuple[Entry, Batch]]:
     keys = key_rows(segment, work.blobs)
     with Joined(segment, batches, work.blobs) as joined:
-        return [
-            (line, joined.batches[number])
-            for line, number, key in zip(joined.best, joined.batch, keys, strict=True)
-            if line is not None and chosen.takes(line, joined.batches[number], key[0])
-        ]
+        found = ((entry, entry.ordinal - segment.first_ordinal) for entry in joined.best.failed())
+        ended = ((entry, joined.batches[joined.batch[at]], keys[at][0]) for entry, at in found)
+        return [(entry, batch) for entry, batch, key in ended if chosen.takes(entry, batch, key)]
 
 
 async def held(work: Work) -> list[tuple[Batch, Sequence[RemoteBatch]]]:

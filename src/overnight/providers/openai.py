@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, BinaryIO
 from urllib.parse import quote
+from zlib import crc32
 
 import orjson
 
@@ -127,7 +128,7 @@ class OpenAIProvider:
 
     async def download(self, file_id: FileId, into: BlobWriter) -> None:
         """Write the file's bytes. Whole means as long as the file object says, and its last line ended. A further try
-        compares by hash what is written already, and goes on behind it. After three tries it raises, with code
+        compares by checksum what is written already, and goes on behind it. After three tries it raises, with code
         `download_short` where the last two brought the same whole answer, else `download_cut` where something came;
         `into` then holds that beginning."""
         doing = "download the answers"
@@ -276,7 +277,7 @@ class _Sink:
     def __init__(self, into: BlobWriter, size: int | None) -> None:
         self._into = into
         self._size = size
-        self._written = hashlib.sha256()
+        self._written = 0  # crc32
         self._length = 0
         self._first = b""
         self._tail = bytearray()  # of the last line, as long as it has no end
@@ -284,7 +285,7 @@ class _Sink:
 
     def restart(self) -> None:
         """The next byte written is the file's first."""
-        self._again = hashlib.sha256()
+        self._again = 0
         self._to_skip = self._known = self._length
         self._same = True
 
@@ -292,13 +293,13 @@ class _Sink:
         """Take the next bytes of this try."""
         old, new = chunk[: self._to_skip], chunk[self._to_skip :]
         if old:
-            self._again.update(old)
+            self._again = crc32(old, self._again)
             self._to_skip -= len(old)
             if not self._to_skip:
-                self._same = self._again.digest() == self._written.digest()
+                self._same = self._again == self._written
         if new and self._same:
             self._into.write(new)
-            self._written.update(new)
+            self._written = crc32(new, self._written)
             self._length += len(new)
             self._first = self._first or new.lstrip()[:1]
             end = new.rfind(b"\n")

@@ -18,7 +18,7 @@ from overnight.wire.openai.objects import (
     list_object,
     output_line,
 )
-from overnight.wire.openai.plain import Plain, plain_reader
+from overnight.wire.openai.plain import plain_reader
 from overnight.wire.openai.requests import (
     AnswerFormat,
     custom_id,
@@ -32,7 +32,6 @@ from overnight.wire.openai.requests import (
 __all__ = [
     "TAG_KEY",
     "AnswerFormat",
-    "Plain",
     "batch_from",
     "batch_object",
     "custom_id",

@@ -1,24 +1,21 @@
-"""The common answer, read in a third of the time: a chat completion that said something and stopped by itself.
-
-What it takes, `answers.read_line` judges to be a success with the same figures; whatever is not as plain is left to it.
-"""
+"""The plain answer, read in a third of the time: a chat completion that said something and stopped by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder
 
 from overnight.types import Endpoint
 from overnight.wire.openai.shapes import MOST_TOKENS, CachedDetails, ReasoningDetails
+from overnight.wire.plain import Plain, PlainReader
 
 _Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 
 
 class _Message(Struct, gc=False):
-    content: str
+    content: Raw
     refusal: None = None
     tool_calls: None = None
 
@@ -53,37 +50,52 @@ class _Line(Struct, gc=False):
     error: None = None
 
 
-Plain = tuple[str, str, str | None, str | None, int, int, int, int]
-"""Custom id, text, model, request id; input, cached, output and reasoning tokens."""
-
 _decode = Decoder(_Line).decode
+_text = Decoder(str).decode
 
 
-def plain_reader(endpoint: str) -> Callable[[bytes], Plain | None] | None:
-    """Reads one line of the endpoint's answers, None where it is not plain; None where the endpoint has no such
-    reader. `finish_reason` of what it reads is `stop`."""
-    return _plain if endpoint == Endpoint.CHAT else None
+def plain_reader(endpoint: str) -> PlainReader | None:
+    """The reader of the endpoint's plain answers; None where it has none."""
+    return PlainReader(_Reader().read, "stop") if endpoint == Endpoint.CHAT else None
 
 
-def _plain(line: bytes) -> Plain | None:
-    try:
-        found = _decode(line)
-    except ValueError:
-        return None
-    response = found.response
-    body = response.body
-    choices, usage = body.choices, body.usage
-    text = choices[0].message.content if choices else ""
-    if not text or text.isspace():
-        return None
-    cached, thought = usage.prompt_tokens_details, usage.completion_tokens_details
-    return (
-        found.custom_id,
-        text,
-        body.model,
-        response.request_id or None,
-        usage.prompt_tokens,
-        (cached.cached_tokens or 0) if cached is not None else 0,
-        usage.completion_tokens,
-        (thought.reasoning_tokens or 0) if thought is not None else 0,
-    )
+class _Reader:
+    """Reads lines of one file: what is looked for stands, as a rule, where it stood in the line before."""
+
+    def __init__(self) -> None:
+        self._text_at = self._id_at = 0
+
+    def read(self, line: bytes) -> Plain | None:
+        """See `wire.plain.PlainReader`."""
+        try:
+            found = _decode(line)
+            response = found.response
+            body = response.body
+            said = bytes(body.choices[0].message.content)
+            text = _text(said)
+        except (ValueError, IndexError):
+            return None
+        if not text or text.isspace():
+            return None
+        if not line.startswith(said, self._text_at):
+            self._text_at = line.find(said)
+        request = (response.request_id or "").encode()
+        if not line.startswith(request, self._id_at):
+            self._id_at = line.find(request)
+            if self._id_at < 0:  # it is written with escapes
+                return None
+        usage = body.usage
+        cached, thought = usage.prompt_tokens_details, usage.completion_tokens_details
+        return (
+            found.custom_id,
+            text,
+            body.model,
+            self._text_at,
+            len(said),
+            self._id_at,
+            len(request),
+            usage.prompt_tokens,
+            (cached.cached_tokens or 0) if cached is not None else 0,
+            usage.completion_tokens,
+            (thought.reasoning_tokens or 0) if thought is not None else 0,
+        )
