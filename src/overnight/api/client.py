@@ -173,7 +173,8 @@ class Client:
             await in_thread(prepare.remove_files, home.blobs, preview.plan)
             return job
         async with self._running.owned(job) as lease:
-            return await prepare.approve(home.store, home.clock, lease, await self.job(job.id), preview.plan)
+            seconds, current = self._running.lease_seconds(preview.spec), await self.job(job.id)
+            return await prepare.approve(home.store, home.blobs, home.clock, lease, seconds, current, preview.plan)
 
     async def discard(self, preview: Preview) -> None:
         """Drop a plan that is not wanted: everything is as it was before `prepare`."""

@@ -24,6 +24,7 @@ from overnight.data.schemas import answer_rules
 from overnight.data.sources import Source
 from overnight.engine.prepare import Target
 from overnight.engine.runner import End, EndReason, Runner, lease_name, take
+from overnight.engine.sweep import sweep
 from overnight.engine.work import Work
 from overnight.errors import LeaseLost, LocalError, UsageError
 from overnight.ports import Lease, Limits, Provider
@@ -262,7 +263,10 @@ class Running:
             async with self.provider(job) as provider:
                 work = await self.work(job, lease, provider)
                 await self.check_account(work, view.job)
-                return await Runner(work, on_look=on_look, stop=stop, nap=home.nap).run(once=once)
+                end = await Runner(work, on_look=on_look, stop=stop, nap=home.nap).run(once=once)
+                if end.reason is EndReason.FINISHED:
+                    await sweep(home.store, home.blobs, home.clock, work.lease, work.terms.lease, job.id)
+                return end
         finally:
             await self.give_back(job, work.lease if work is not None else lease)
 

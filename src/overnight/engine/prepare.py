@@ -12,12 +12,12 @@ from overnight.core.cost import ceiling, cost
 from overnight.core.identity import identity, job_id
 from overnight.core.limits import OutputLimit, output_limit
 from overnight.core.parameters import endpoint_of, request_fields
-from overnight.data.keys import keys_blob
 from overnight.data.planning import Planning, SegmentPlan, Summary, plan_segments
 from overnight.data.planning import requests_of as requests
 from overnight.data.requests import Requests, RequestShape
 from overnight.data.schemas import AnswerRules
 from overnight.data.sources import Source
+from overnight.engine.sweep import check_there, files_of, sweep
 from overnight.engine.work import in_thread, planned_batch
 from overnight.errors import Conflict, LocalError, UsageError
 from overnight.ports import Blobs, Changes, Clock, Event, Lease, Limits, Store
@@ -181,19 +181,22 @@ async def plan(
     return Plan(job.planned, changes), summary
 
 
-async def approve(store: Store, clock: Clock, lease: Lease, job: Job, made: Plan) -> Job:
-    """Commit the plan as one transaction: from now on whoever runs the job sends it. Raises `UsageError` where the job
-    was planned otherwise in the meantime."""
+async def approve(store: Store, blobs: Blobs, clock: Clock, lease: Lease, seconds: float, job: Job, made: Plan) -> Job:
+    """Commit the plan as one transaction: from now on whoever runs the job sends it. The files of a plan whose place it
+    takes are removed. The caller owns the job under a lease of so many seconds. Raises `UsageError` where the job was
+    planned otherwise in the meantime."""
     wanted = made.changes.job
     assert wanted is not None
     if job.planned != made.before:
         raise UsageError(f"job {job.id} was planned by another process in the meantime: run it again")
+    await check_there(blobs, job.id, made.changes.new_segments, made.changes.new_shards)
     approved = replace(job, spec=wanted.spec, planned=wanted.planned, approved=wanted.planned, cancel_requested=False)
     told = Event(job.id, clock.now(), "approved")
     try:
         await store.commit(lease, replace(made.changes, job=approved, events=(*made.changes.events, told)))
     except Conflict:
         raise UsageError(f"job {job.id} changed while this was asked: run it again") from None
+    await sweep(store, blobs, clock, lease, seconds, job.id)
     return replace(approved, version=approved.version + 1)
 
 
@@ -240,11 +243,8 @@ def is_planned(job: Job, asked: Selection) -> bool:
 
 def remove_files(blobs: Blobs, made: Plan) -> None:
     """The files of a plan that nobody approves."""
-    for shard in made.changes.new_shards:
-        blobs.delete(shard.blob)
-    for segment in made.changes.new_segments:
-        blobs.delete(segment.rows_blob)
-        blobs.delete(keys_blob(segment.rows_blob))
+    for name in files_of(made.changes.new_segments, made.changes.new_shards):
+        blobs.delete(name)
 
 
 LIKELY_SHARE = 4
