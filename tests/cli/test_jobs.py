@@ -104,6 +104,25 @@ def test_mended_rows_go_into_the_same_table(pipeline: Pipeline, place: Path) -> 
     assert all(row["status"] == "succeeded" for row in answers.values())
 
 
+def test_a_bad_record_is_mended_by_its_key_where_that_could_be_read(pipeline: Pipeline, place: Path) -> None:
+    rows = [f'{{"id": "k{number}", "text": {{"a": "text {number}"}}}}' for number in range(6)]
+    rows[2], rows[4] = '{"id": "k2", "text": {', '{"id": "k4", "text": {}}'
+    (place / "rows.jsonl").write_text("\n".join(rows))
+    bad = ("-p", "Say: {{ text.a }}", "--set", "rows.on_bad=skip", "-o", "out.csv", "--yes")
+    assert call("run", *pipeline.job(*bad, source="rows.jsonl")).code == 0
+    (place / "mended.jsonl").write_text('{"id": "k4", "text": {"a": "four"}}\n')
+    assert call("retry", "rows", "--from", "mended.jsonl").code == 0
+    assert read_table(place / "out.csv")[4]["answer"] == "Say: four"
+    (place / "mended.jsonl").write_text('{"id": "k2", "text": {"a": "two"}}\n')
+    done = call("retry", "rows", "--from", "mended.jsonl")
+    assert done.code == 2
+    assert "mended.jsonl, line 1: the job has no row with this key (id): the key of a record that could" in done.error
+    assert "rows.jsonl, line 3: no valid JSON" in done.error
+    assert "as a job of their own" in done.error
+    assert call("run", *pipeline.job(*bad, "-o", "more.csv", source="mended.jsonl")).code == 0
+    assert [row["answer"] for row in read_table(place / "more.csv")] == ["Say: two"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -55,8 +55,21 @@ def mended_ordinals(task: Mending) -> Mapping[str, int]:
     }
     for key, place in places.items():
         if key not in found:
-            raise UsageError(f"{place}: the job has no row with this key ({column}): write the keys as its source does")
+            raise UsageError(f"{place}: the job has no row with this key ({column}): {_advice(task)}")
     return found
+
+
+def _advice(task: Mending) -> str:
+    """Why a key may not be among the job's. A record that could not be read has none there: an answer of it would stand
+    in the table without a name."""
+    unread = [row[2] for segment in task.segments for row in key_rows(segment, task.blobs) if not row[0]]
+    if not unread:
+        return "write the keys as its source does"
+    many = "a record" if len(unread) == 1 else f"{len(unread)} records"
+    return (
+        f"the key of {many} that could not be read is not known to it ({unread[0]}): "
+        "run rows that you mended there as a job of their own, with this file as its source"
+    )
 
 
 def write_mended(
