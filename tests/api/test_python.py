@@ -93,6 +93,25 @@ def test_the_async_client(home: Path) -> None:
     assert sent == len(ROWS)
 
 
+def test_rows_are_kept_as_long_as_a_job_is_made_of_them(home: Path) -> None:
+    jobs = [
+        overnight.run(model="fake/echo", prompt=prompt, key="id", rows=ROWS, output=str(home / f"{number}.csv"))
+        for number, prompt in enumerate((PROMPT, {"user": "{{ text }}"}))
+    ]
+    rows = home / "home" / "blobs" / "spool"
+
+    async def clean(job_id: str) -> int:
+        async with overnight.Client() as client:
+            return await client.clean(job_id)
+
+    asyncio.run(clean(jobs[0].job_id))
+    (kept,) = rows.iterdir()
+    size = kept.stat().st_size
+    assert next(iter(jobs[1]))["answer"] == "text 0"
+    assert asyncio.run(clean(jobs[1].job_id)) > size
+    assert list(rows.iterdir()) == []
+
+
 def test_whoever_stops_at_a_row_leaves_nothing_behind() -> None:
     results = overnight.run(model="fake/echo", prompt=PROMPT, key="id", rows=ROWS)
     for row in results:

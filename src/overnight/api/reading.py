@@ -22,6 +22,7 @@ from overnight.data.outcomes import Outcomes, count_outcomes, first_failed
 from overnight.data.schemas import answer_rules
 from overnight.data.selection import selected
 from overnight.data.spans import Spans, intersect, of_segment, position
+from overnight.data.spool import is_spool, spool_blob
 from overnight.data.table import Parts, Which, key_rows
 from overnight.engine.runner import lease_name
 from overnight.engine.work import in_thread
@@ -31,6 +32,7 @@ from overnight.spec import Spec
 from overnight.types import Batch, BatchState, Entry, Job, JobTotals, JobView, Segment
 from overnight.wire.openai.parts import strict_json
 
+ALL_JOBS = 1_000_000_000
 BLOCK = 1_000
 """Rows that are made at a time where a table is iterated over."""
 
@@ -162,7 +164,7 @@ class Reading:
         if sent and state_digest(view.totals) not in exported:
             raise UsageError(f"job {job.id} has answers that are in no file: overnight results {job.id} -o FILE first")
         await self.home.store.delete_job(lease, job.id)
-        return await in_thread(self.remove_files, job)
+        return await in_thread(self.remove_files, job) + await self._remove_spool(job)
 
     def remove_files(self, job: Job) -> int:
         """Everything that is kept for the job; returns bytes freed."""
@@ -172,6 +174,16 @@ class Reading:
             self.home.blobs.delete(name)
         self.home.forget_server(job.id)
         return freed
+
+    async def _remove_spool(self, job: Job) -> int:
+        """The rows that were given for the job from Python, where no other job was made of the same."""
+        source = spec_of(job).source
+        if not is_spool(source) or any(spec_of(each).source == source for each in await self.home.store.jobs(ALL_JOBS)):
+            return 0
+        name = spool_blob(source)
+        size = self.home.blobs.size(name) or 0
+        await in_thread(self.home.blobs.delete, name)
+        return size
 
     # ---------------------------------------------------------------------------------------------- one row
 

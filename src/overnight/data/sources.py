@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 from overnight.data.records import DEFAULT_CUT, Block, Cut, Record, Run, SourceChanged, SourceFile
 from overnight.data.sources_csv import CsvFile
 from overnight.data.sources_jsonl import JsonlFile, Values, parse_object
-from overnight.data.spool import SPOOL, spool_blob
+from overnight.data.spool import is_spool, spool_blob
 from overnight.data.text_files import TextFile
 from overnight.errors import UsageError
 from overnight.ports import Blobs
@@ -117,7 +117,7 @@ def open_source(
     """The source named by a path, a glob, several of them (relative ones from `base`), or a spool's locator. `parse`
     reads a JSONL line; another one than the default admits JSONL only. Raises `UsageError` where there is nothing to
     read, and names the file."""
-    if isinstance(source, str) and source.startswith(SPOOL):
+    if is_spool(source):
         name = spool_blob(source)
         size = blobs.size(name)
         if size is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from overnight.errors import UsageError
@@ -16,6 +16,11 @@ from overnight.ports import Blobs
 
 SPOOL = "spool:"
 _BLOCK = 1 << 20
+
+
+def is_spool(source: str | tuple[str, ...]) -> TypeGuard[str]:
+    """Whether a spec's source is the locator of a spool."""
+    return isinstance(source, str) and source.startswith(SPOOL)
 
 
 def spool_blob(locator: str) -> str:
