@@ -67,7 +67,10 @@ def test_unknown_columns_are_told_with_the_nearest() -> None:
 
 
 def test_bad_syntax_is_told_with_its_line() -> None:
-    assert refusal("a\n{{ text").startswith("prompt.user, line 2: ")
+    for text in ("a\n{{ text", "a\n{% if text %}", "a\n{% nosuch %}"):
+        assert refusal(text).startswith("prompt.user, line 2: ")
+        assert refusal(text)[-1] != "."
+    assert "column" not in refusal("{{ text")
     assert '{{ row["its name"] }}' in refusal("{{ Full name }}")
     assert "include is not available" in refusal("{% include 'x' %}")
     assert "No filter named 'center'" in refusal("{{ text|center(10) }}")

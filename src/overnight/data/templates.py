@@ -60,14 +60,12 @@ def compile_template(text: str, columns: Sequence[str], field: str) -> Template:
         compiled = environment.from_string(BoundedConcat().visit(tree))
         compiled.globals = dict(compiled.globals)  # Jinja2 chains several, and looks through them for every row
     except TemplateSyntaxError as error:
-        hint = (
-            '; a column whose name is no plain word is written {{ row["its name"] }}'
-            if "expected" in str(error)
-            else ""
-        )
-        raise UsageError(f"{field}, line {error.lineno}: {error.message}{hint}") from error
+        reason = _reason(error)
+        if reason.startswith("expected token"):
+            reason += '; a column whose name is no plain word is written {{ row["its name"] }}'
+        raise UsageError(f"{field}, line {error.lineno}: {reason}") from error
     except TemplateError as error:
-        raise UsageError(f"{field}: {error.message}") from error
+        raise UsageError(f"{field}: {_reason(error)}") from error
     names = tuple(sorted(used))
 
     def render(values: Values) -> str:
@@ -79,6 +77,11 @@ def compile_template(text: str, columns: Sequence[str], field: str) -> Template:
             raise Unreadable(_explained(error, field)) from error
 
     return Template(names, lambda rows: [render(values) for values in rows], plain=False)
+
+
+def _reason(error: TemplateError) -> str:
+    """Some of Jinja2's messages are sentences, some are not."""
+    return (error.message or type(error).__name__).rstrip(".")
 
 
 def as_text(value: object) -> str:
