@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from overnight.errors import InvariantError
+from overnight.testing.openai_fake import KEY
 from tests.blobs.small_disk import small_disk
 from tests.cli.calling import Done, call, process
 from tests.cli.conftest import Pipeline
@@ -146,12 +147,18 @@ def test_a_schema_that_the_provider_would_refuse(place: Path) -> None:
     assert "answer.json" in done.error
 
 
-def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     done = call("run", "rows.csv", "-m", "openai/gpt-5.4", "-p", "{{ text }}", "--yes")
     assert done.code == 2
     assert "OPENAI_API_KEY" in done.error
+    assert "batches" not in done.err  # no preview before it
     assert call("jobs", "--json").document == []
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    pipeline.run()
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert pipeline.run().code == 0  # what is finished needs no key, nor does a look at what would be sent
+    assert "batches" in call("run", *pipeline.job(), "--dry-run", "--new").err
 
 
 def test_a_wrong_key_never_shows(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

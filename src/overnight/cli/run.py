@@ -64,7 +64,7 @@ def ordered(call: Call, asked: Asked, on_done: str | None, *, once: bool) -> int
 
 
 async def _prepared(client: Client, spec: Any, asked: Asked, interrupts: Interrupts) -> Preview:
-    """The preview; Ctrl-C while planning leaves nothing behind."""
+    """The preview of what can be sent; Ctrl-C while planning, or a missing key, leaves nothing behind."""
     progress = Progress("reading the source")
 
     def on_progress(summary: Summary) -> None:
@@ -73,7 +73,7 @@ async def _prepared(client: Client, spec: Any, asked: Asked, interrupts: Interru
         progress.planned(summary)
 
     with progress.showing():
-        return await client.prepare(
+        preview = await client.prepare(
             spec,
             asked.selection,
             new=asked.new,
@@ -81,6 +81,13 @@ async def _prepared(client: Client, spec: Any, asked: Asked, interrupts: Interru
             max_cost=asked.most_money,
             on_progress=on_progress,
         )
+    if preview.new and preview.summary.requests and not asked.dry_run:
+        try:
+            await client.check_access(preview)
+        except Exception:
+            await client.discard(preview)
+            raise
+    return preview
 
 
 async def _refused(client: Client, preview: Preview, call: Call, asked: Asked) -> int | None:
@@ -107,7 +114,6 @@ async def _approved(client: Client, preview: Preview, asked: Asked, interrupts: 
     """The job that may run, or None where the user said no."""
     if preview.new and preview.summary.requests:
         try:
-            await client.check_access(preview)
             yes = asked.yes or _asked(interrupts)
         except Exception:
             await client.discard(preview)
