@@ -23,13 +23,14 @@ from urllib.request import Request, urlopen
 from documents import DATA, LONG, SHORT, Documents, documents
 from jobs import JOBS, Job
 from measure import Spent, run
+from overnight.cli.group import MODULES
 from rows import write_requests
 
 HERE = Path(__file__).parent
 OVERNIGHT = Path(sys.executable).with_name("overnight")
 GROWTH = 1.1
 """Most that peak memory may grow by from the many documents to the very many."""
-STARTS = {"--help": 0.15, "run --help": 0.15, "status": 0.6}
+STARTS = {"--help": 0.15, **{f"{verb} --help": 0.15 for verb in MODULES}, "status": 0.6}
 """CPU seconds of a whole command at most."""
 ANSWERING = {"floor": ("the floor", None), "executor": ("executor", 0.50), "server": ("whole server", 0.30)}
 """Ways of `rows.py`, and their targets: 0.30 and 0.50 ms a row where the floor takes 0.15."""

@@ -20,15 +20,15 @@ NEVER_FOR_STATUS = {"aiohttp", "jinja2", "jsonschema_rs", "pyarrow", "genai_pric
 PROBE = """
 import json, sys
 from overnight.cli import main
-code = main(sys.argv[1:])
-sys.stderr.write(json.dumps([code, sorted(sys.modules)]))
+codes = [main(words.split()) for words in sys.argv[1:]]
+sys.stderr.write(json.dumps([codes, sorted(sys.modules)]))
 """
 
 
-def loaded(*argv: str) -> set[str]:
-    done = subprocess.run([sys.executable, "-c", PROBE, *argv], capture_output=True, text=True, check=True)
-    code, modules = json.loads(done.stderr.splitlines()[-1])
-    assert code == 0
+def loaded(*commands: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", PROBE, *commands], capture_output=True, text=True, check=True)
+    codes, modules = json.loads(done.stderr.splitlines()[-1])
+    assert not any(codes)
     return set(modules)
 
 
@@ -40,13 +40,12 @@ def test_help_loads_nothing_heavy() -> None:
     ]
 
 
-@pytest.mark.parametrize("verb", ["run", "status", "doctor", "serve"])
-def test_help_of_a_verb_loads_nothing_heavy(verb: str) -> None:
-    assert not loaded(verb, "--help") & NEVER_FOR_HELP
+def test_no_help_of_a_verb_loads_anything_heavy() -> None:
+    assert not loaded(*(f"{verb} --help" for verb in MODULES)) & NEVER_FOR_HELP
 
 
 def test_status_loads_only_what_it_reads() -> None:
-    assert not loaded("status", "--json") & NEVER_FOR_STATUS
+    assert not loaded("status --json") & NEVER_FOR_STATUS
 
 
 @pytest.mark.parametrize("verb", list(MODULES))
