@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from overnight.blobs.files import FileBlobs
-from overnight.ports import Submission
 from overnight.providers.openai import OpenAIProvider
+from overnight.testing.examples import submission
 from overnight.types import FileId, Tag
 
 _AT_ONCE = 8
@@ -37,7 +37,7 @@ async def _transfer(base_url: str, files: list[Path], scratch: Path) -> dict[str
         begun = time.process_time()
         uploaded = await asyncio.gather(*map(up, files))
         sent = time.process_time()
-        marks = ((Submission(file_id, "/v1/chat/completions", Tag(file_id), {})) for file_id in uploaded)
+        marks = ((submission(file_id, "/v1/chat/completions", Tag(file_id), {})) for file_id in uploaded)
         batches = [await provider.create(each) for each in marks]
         outputs = [batch.output_file for batch in batches if batch.output_file is not None]
         assert len(outputs) == len(files)

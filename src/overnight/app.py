@@ -10,9 +10,10 @@ from pathlib import Path
 
 from overnight.clock import SystemClock
 from overnight.config import Config, make_home
+from overnight.core.catalog import PROVIDERS
 from overnight.errors import UsageError
-from overnight.ports import Blobs, Clock, Journal, Limits, ObjectStore, Provider, Store, Upstream
-from overnight.types import JobId
+from overnight.ports import Blobs, Clock, Journal, ObjectStore, Provider, Store, Upstream
+from overnight.types import JobId, Limits
 
 HOME_ID = "home-id"  # the blob that holds it
 
@@ -103,9 +104,7 @@ class Workspace:
 
     def limits(self, name: str) -> Limits:
         """What the provider's batches may hold."""
-        from overnight.providers.limits import OPENAI
-
-        return OPENAI
+        return PROVIDERS[name].limits
 
     def provider(self, name: str, job_id: JobId, base_url: str | None, create_timeout: float) -> Provider:
         """The batch API behind a model's first word. Raises `UsageError` where its key is missing."""
@@ -127,7 +126,7 @@ class Workspace:
         )
 
 
-OWN_SERVERS = frozenset({"local", "fake"})
+OWN_SERVERS = frozenset(name for name, provider in PROVIDERS.items() if provider.own)
 """Providers that are our own server, started as a child for the job."""
 
 

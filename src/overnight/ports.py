@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol, Self
@@ -19,6 +20,8 @@ from overnight.types import (
     JobId,
     JobTotals,
     JobView,
+    Limits,
+    Proof,
     RemoteBatch,
     RemoteId,
     Segment,
@@ -46,24 +49,31 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a batch API takes."""
-
-    rows: int  # requests per batch
-    size: int  # bytes per batch file, with our margin
-    window: float  # seconds until an unfinished batch expires
-    creates_per_hour: int | None
-    retention: float | None  # seconds that result files are kept
-
-
-@dataclass(frozen=True, slots=True)
 class Submission:
-    """All that a create call needs."""
+    """All that a create call needs. `file_id` None: the API has no input file, the requests go with the call."""
 
-    file_id: FileId
+    file_id: FileId | None
+    filename: str
+    model: str
     endpoint: str
     tag: Tag
     metadata: Mapping[str, str]
+    content: Callable[[], BinaryIO]  # the shard
+    size: int  # of the shard, in bytes
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a batch that may have been made would be known by. `since`, `until`: its creation by the provider's clock,
+    unix seconds, without any allowance for skew."""
+
+    tag: Tag
+    file_id: FileId | None
+    since: float
+    until: float = math.inf
+    filename: str = ""
+    rows: int = 0
 
 
 DOWNLOAD_SHORT = "download_short"
@@ -77,6 +87,7 @@ class Provider(Protocol):
     name: str
     dialect: str
     limits: Limits
+    proof: Proof
     short_polling: bool
     """The server named itself ours, so that short polling and visibility delays are safe."""
 
@@ -84,15 +95,21 @@ class Provider(Protocol):
         """The account behind the key. Where the API names none and `known` is given, it is that account exactly
         when the batch or file known to be ours can be seen; otherwise an account without organisation."""
 
-    async def upload(self, content: Callable[[], BinaryIO], size: int, filename: str) -> FileId:
-        """Store a batch input file; `content` may be called again by a retry that is safe."""
+    async def upload(self, content: Callable[[], BinaryIO], size: int, filename: str) -> FileId | None:
+        """Store a batch input file; `content` may be called again by a retry that is safe. None where the API has no
+        input files."""
 
     async def create(self, submission: Submission) -> RemoteBatch:
         """Create a batch: one POST, never repeated below this call."""
 
-    async def find(self, tag: Tag, file_id: FileId | None, since: float) -> Sequence[RemoteBatch]:
-        """Every batch created at or after `since` (unix seconds of the provider, five minutes are allowed for skew)
-        that carries the tag or was made of the file: oldest first. Complete, or it raises."""
+    async def find(self, search: Search) -> Sequence[RemoteBatch]:
+        """Every batch that carries the tag or was made of the file, created at or after `since` (five minutes are
+        allowed for skew): oldest first. Where the proof is `count`: every batch of that many requests created in the
+        window, whoever made it. Complete, or it raises."""
+
+    async def first_id(self, remote: RemoteBatch) -> str | None:
+        """The custom id of one answer of an ended batch, None where it has none. Asked only where the proof is
+        `count`."""
 
     async def find_files(self, filename: str) -> Sequence[FileId]:
         """Our input files of that name. Complete, or it raises."""
@@ -109,6 +126,9 @@ class Provider(Protocol):
 
     async def delete_file(self, file_id: FileId) -> None:
         """Delete; a file that is gone counts as deleted."""
+
+    async def delete_batch(self, remote_id: RemoteId) -> None:
+        """Delete the record of an ended batch, where the API can; one that is gone counts as deleted."""
 
     async def close(self) -> None:
         """Close connections."""

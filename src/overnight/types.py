@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import Literal, NewType
 
 JobId = NewType("JobId", str)
 BatchId = NewType("BatchId", str)
@@ -25,6 +25,11 @@ PicoUSD = NewType("PicoUSD", int)
 
 Span = tuple[int, int]
 """Half-open range of ordinals `(start, stop)`."""
+
+
+Proof = Literal["tag", "file", "count"]
+"""How a lost submission is known again: by our tag on the batch, by the input file it names, or by its number of
+requests only, which proves nothing until it has ended."""
 
 
 class Outcome(StrEnum):
@@ -85,23 +90,33 @@ OPEN_STATES = frozenset(BatchState) - FINAL_STATES - {BatchState.PLANNED}
 
 
 class Endpoint(StrEnum):
-    """Job kinds of the OpenAI dialect, by their path."""
+    """What a request is sent to: paths of OpenAI and Anthropic, methods of Google."""
 
     CHAT = "/v1/chat/completions"
     RESPONSES = "/v1/responses"
     EMBEDDINGS = "/v1/embeddings"
+    MODERATIONS = "/v1/moderations"
+    COMPLETIONS = "/v1/completions"
+    IMAGES = "/v1/images/generations"
+    IMAGE_EDITS = "/v1/images/edits"
+    VIDEOS = "/v1/videos"
+    MESSAGES = "/v1/messages"
+    GENERATE = "generateContent"
+    EMBED = "embedContent"
 
 
 # Tokens, Reply and Entry are made once per row: frozen, they would cost a quarter of reading an answer. Nothing changes
 # them all the same.
 @dataclass(slots=True, unsafe_hash=True)
 class Tokens:
-    """Usage in tokens; `cached` is part of `input`, `reasoning` part of `output`."""
+    """Usage in tokens; `cached` (read from the provider's prompt cache) and `written` (into it) are parts of `input`,
+    `reasoning` is part of `output`."""
 
     input: int = 0
     cached: int = 0
     output: int = 0
     reasoning: int = 0
+    written: int = 0
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(
@@ -109,6 +124,7 @@ class Tokens:
             self.cached + other.cached,
             self.output + other.output,
             self.reasoning + other.reasoning,
+            self.written + other.written,
         )
 
 
@@ -122,6 +138,17 @@ class Counts:
     canceled: int = 0
     expired: int = 0
     skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a batch API takes."""
+
+    rows: int  # requests per batch
+    size: int  # bytes per batch file, with our margin
+    window: float  # seconds until an unfinished batch expires
+    creates_per_hour: int | None
+    retention: float | None  # seconds that result files are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +204,7 @@ class Shard:
     tokens_ceiling: int  # input tokens that are not exceeded in practice
     max_output: int | None  # sum of the output limits, in tokens; None where a row has none
     tries_blob: str | None  # follow-ups: one JSON array per row [ordinal, burned attempts, paid attempts]
+    dialect: str = "openai"  # whose words its lines are written in
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +294,7 @@ class Batch:
     backlog_taken: bool = False  # its retryable rows have gone into a follow-up (or were given up)
     cleaned: bool = False  # our remote files are deleted (or kept by wish)
     sender: str = ""  # the process that may have sent it (`Lease.owner`)
+    proved: bool = True  # False: adopted because nothing else fitted; its first answer will tell whether it is ours
     duplicate_of: BatchId | None = None  # accepted twice by the provider: its money counts, its rows do not
 
 

@@ -2,10 +2,12 @@ import pytest
 
 from overnight.core.families import family, official
 from overnight.core.limits import FREE_TEXT, MOST, longest_answer, output_limit
-from overnight.core.parameters import TABLE, request_fields
+from overnight.core.parameters import TABLE, endpoint_of, sent
 from overnight.errors import UsageError
 from overnight.spec import Answer, Prompt, Spec
 from overnight.types import Endpoint
+from overnight.wire.conversation import Asked
+from overnight.wire.openai import request_body
 
 ELSEWHERE = "http://localhost:8000/v1"
 
@@ -20,6 +22,16 @@ def spec_of(endpoint=None, answer=None, extra=(), raw=False, **parameters):
         extra=extra,
         raw=raw,
     )
+
+
+def request_fields(spec, provider, model, base_url=None, limit=None):
+    """What the parameters and the limit add to the body of a request."""
+    name = family(provider, model, base_url).limit_name
+    extra = spec.parameters.get("extra", {})
+    endpoint = endpoint_of(spec, provider)
+    asked = Asked(model, (), limit, sent(spec, provider, model, base_url), extra=extra, limit_field=name)
+    body = request_body(endpoint, asked)
+    return {key: value for key, value in body.items() if key not in {"model", "messages", "input", "encoding_format"}}
 
 
 def fields(model="gpt-4o", limit=None, base_url=None, endpoint=None, extra=(), **parameters):

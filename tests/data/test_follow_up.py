@@ -19,7 +19,8 @@ from overnight.data.requests import Request
 from overnight.data.shards import Most, ShardSet
 from overnight.errors import InvariantError
 from overnight.types import JobId, Shard
-from overnight.wire.openai import custom_id, request_line, split_custom_id
+from overnight.wire.custom_ids import custom_id, split_custom_id
+from overnight.wire.openai import request_line
 
 JOB = JobId("job-1")
 TAG = "abcd0123"
@@ -36,7 +37,7 @@ def body(ordinal: int) -> bytes:
 
 
 def shard_of(blobs: FileBlobs, ordinals: Iterable[int], segment: int | None, model: str = "m") -> Shard:
-    with ShardSet(blobs, JOB, segment, 0, Most(10**6, 10**9, 10**9), new_id) as shards:
+    with ShardSet(blobs, JOB, segment, 0, Most(10**6, 10**9, 10**9), new_id, "openai") as shards:
         for ordinal in ordinals:
             line = request_line(custom_id(TAG, ordinal, 0), CHAT, body(ordinal))
             shards.add(ordinal, Request(model, CHAT, line, 1.0, 2.0, ordinal, 1))

@@ -24,15 +24,17 @@ from overnight.data.records import Cut, SourceChanged
 from overnight.data.requests import PromptRequests, RequestShape
 from overnight.data.selection import selected
 from overnight.errors import UsageError
-from overnight.ports import Limits
 from overnight.spec import BatchSize, Example, Prompt, Rows, Spec
-from overnight.types import Endpoint, JobId, Segment, Selection, Shard
-from overnight.wire.openai import AnswerFormat, custom_id, request_body, request_line
+from overnight.types import Endpoint, JobId, Limits, Segment, Selection, Shard
+from overnight.wire import openai
+from overnight.wire.conversation import AnswerFormat, Asked, Text, Turn
+from overnight.wire.custom_ids import custom_id
+from overnight.wire.openai import request_body, request_line
 
 JOB = JobId("job-1")
 TAG = "abcd0123"
 LIMITS = Limits(rows=50_000, size=200_000_000, window=86_400, creates_per_hour=2_000, retention=None)
-SHAPE = RequestShape("m-1", Endpoint.CHAT, {"max_completion_tokens": 7}, None, 7)
+SHAPE = RequestShape(openai, Endpoint.CHAT, "m-1", {}, None, 7)
 CUT = Cut(rows=4, size=10_000)
 ALL = Selection()
 
@@ -64,6 +66,7 @@ class Book:
                 limits=limits,
                 selection=selection,
                 new_id=lambda: next(ids)[::-1],
+                dialect="openai",
                 known=tuple(self.segments),
                 shards=tuple(self.shards),
             )
@@ -121,24 +124,29 @@ def refusal(book: Book, spec: Spec, selection: Selection = ALL) -> str:
 
 # ------------------------------------------------------------------------------------------ requests
 
+KINDS = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS)
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
-@given(st.sampled_from(Endpoint), texts, texts, st.none() | texts, st.integers(0, 10**9), st.booleans())
+@given(st.sampled_from(KINDS), texts, texts, st.none() | texts, st.integers(0, 10**9), st.booleans())
 def test_lines_are_those_of_the_dialect(
     endpoint: Endpoint, one: str, two: str, system: str | None, ordinal: int, with_format: bool
 ) -> None:
     answer = AnswerFormat("a", {"type": "object"}) if with_format and endpoint is not Endpoint.EMBEDDINGS else None
-    shape = RequestShape("m", endpoint, {"temperature": 0}, answer, None)
+    shape = RequestShape(openai, endpoint, "m", {"temperature": 0}, answer, None)
     literal = None if system is None else "S " + system.replace("{", "").replace("\r", "").rstrip("\n") + "."
     for used in (literal, "S {{ one }}"):
         prompt = Prompt(user="{{ two }}/{{ one }}", system=used, examples=(Example(user="{{ a }}", assistant=one),))
         requests = PromptRequests(prompt, shape, ("one", "two"), TAG)
         rendered = requests.render({"one": one, "two": two})
-        turns = [("user", "{{ a }}"), ("assistant", one), ("user", f"{two}/{one}")]
+        turns = [
+            Turn("user", (Text("{{ a }}"),)),
+            Turn("assistant", (Text(one),)),
+            Turn("user", (Text(f"{two}/{one}"),)),
+        ]
         if used is not None:
-            turns.insert(0, ("system", f"S {one}" if used == "S {{ one }}" else used))
-        body = request_body(endpoint, "m", turns, {"temperature": 0}, answer)
+            turns.insert(0, Turn("system", (Text(f"S {one}" if used == "S {{ one }}" else used),)))
+        body = request_body(endpoint, Asked("m", tuple(turns), None, {"temperature": 0}, answer))
         made = requests.request(ordinal, 3, rendered)
         assert made.line == request_line(custom_id(TAG, ordinal, 3), endpoint, orjson.dumps(body))
         assert (made.model, made.endpoint, made.inputs) == ("m", endpoint, 1)
@@ -192,7 +200,7 @@ def test_rows_in_blocks_are_planned_like_rows_one_by_one(
 
 
 def test_output_limits_count_every_copy() -> None:
-    shape = RequestShape("m", Endpoint.CHAT, {"n": 3}, None, 10)
+    shape = RequestShape(openai, Endpoint.CHAT, "m", {}, None, 10, extra={"n": 3})
     requests = PromptRequests(Prompt(user="{{ a }}"), shape, ("a",), TAG)
     assert requests.request(0, 0, requests.render({"a": "x"})).max_output == 30
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from overnight.engine.runner import EndReason
+from overnight.ports import Search
 from overnight.spec import BatchSize, Policy, Prompt, Spec
 from overnight.testing.histories import MODEL, RATES
 from overnight.testing.openai_direct import DirectProvider
 from overnight.testing.openai_fake import FakeOpenAI, Quirks
 from overnight.testing.plays import Stage, set_stage
 from overnight.testing.virtual_time import VirtualClock
-from overnight.types import FileId, RemoteBatch, Tag
+from overnight.types import RemoteBatch
 from tests.engine.acting import opened
 
 HOUR = 3600.0
@@ -38,10 +39,10 @@ class WrongClock(VirtualClock):
 class Windowed(DirectProvider):
     """Finds nothing older than it is asked for, as the real adapter where there are many batches."""
 
-    async def find(self, tag: Tag, file_id: FileId | None, since: float) -> Sequence[RemoteBatch]:
+    async def find(self, search: Search) -> Sequence[RemoteBatch]:
         """Those not older."""
-        found = await super().find(tag, file_id, since)
-        return [batch for batch in found if (batch.created_at or 0) >= since - 300]
+        found = await super().find(search)
+        return [batch for batch in found if (batch.created_at or 0) >= search.since - 300]
 
 
 def stage(root: Path, quirks: Quirks, clock: WrongClock) -> Stage:

@@ -19,7 +19,7 @@ from overnight.testing.histories import MODEL
 from overnight.testing.openai_batches import FakeBatch
 from overnight.testing.openai_fake import FakeOpenAI, Quirks
 from overnight.testing.plays import Stage, play
-from overnight.wire.openai import split_custom_id
+from overnight.wire.custom_ids import split_custom_id
 from tests.engine.acting import acting, staged, totals_of
 
 ROWS = 12

@@ -7,14 +7,16 @@ from dataclasses import replace
 import pytest
 
 from overnight.errors import ProviderError
-from overnight.ports import Submission
+from overnight.ports import Search
 from overnight.providers.openai import OpenAIProvider, account_of
+from overnight.testing.examples import submission
 from overnight.testing.openai_fake import BEST, KEY, FakeFile, FakeOpenAI, Quirks
 from overnight.testing.openai_server import serving
 from overnight.testing.provider_suite import MemoryBlob, input_lines
 from overnight.types import Endpoint, FailureKind, FileId, Outcome, RemoteId, RemoteState, Tag
+from overnight.wire.custom_ids import custom_id
 from overnight.wire.jsonl import lines
-from overnight.wire.openai import custom_id, list_object, read_line
+from overnight.wire.openai import list_object, read_line
 
 START = 1_800_000_000.0
 
@@ -57,7 +59,7 @@ async def upload(provider, rows=6, filename="a.jsonl"):
 
 
 async def submit(provider, rows=6, tag="t"):
-    return await provider.create(Submission(await upload(provider, rows), Endpoint.CHAT, Tag(tag), {"n": "1"}))
+    return await provider.create(submission(await upload(provider, rows), Endpoint.CHAT, Tag(tag), {"n": "1"}))
 
 
 async def answers(provider, batch):
@@ -158,11 +160,11 @@ def test_a_listing_goes_back_as_far_as_the_window_and_not_further():
             stage.time += 10
         last = await submit(provider, 1, "wanted")
         stage.fake.calls.clear()
-        found = await provider.find(Tag("wanted"), None, START)
+        found = await provider.find(Search(Tag("wanted"), None, START))
         assert [batch.id for batch in found] == [first.id, last.id]
         assert stage.fake.calls.count("batches") == 3
         stage.fake.calls.clear()
-        found = await provider.find(Tag("wanted"), None, stage.time - 60)
+        found = await provider.find(Search(Tag("wanted"), None, stage.time - 60))
         assert [batch.id for batch in found] == [last.id]
         assert stage.fake.calls.count("batches") == 1
 
@@ -184,7 +186,7 @@ def test_a_listing_in_another_order_is_read_to_its_end():
             stage.time += 1_000
         batch = await submit(provider, 1, "wanted")
         stage.fake.batches = oldest_first
-        assert [each.id for each in await provider.find(Tag("wanted"), None, stage.time)] == [batch.id]
+        assert [each.id for each in await provider.find(Search(Tag("wanted"), None, stage.time))] == [batch.id]
 
     stage.play(story)
 
@@ -196,7 +198,7 @@ def test_a_listing_that_goes_in_circles_is_no_listing():
     async def story(provider):
         stage.fill()
         stage.fake.batches = lambda key, after, limit: once(key, None, limit) | {"has_more": True}
-        await provider.find(Tag("t"), None, START)
+        await provider.find(Search(Tag("t"), None, START))
 
     assert "list" in failure_of(stage, story).message
 
@@ -209,7 +211,7 @@ def test_a_listing_that_fails_half_way_is_no_listing():
             stage.fill()
         calls = len(stage.fake.calls)
         stage.set(bursts=frozenset(range(calls + 1, calls + 20)))
-        await provider.find(Tag("t"), None, START)
+        await provider.find(Search(Tag("t"), None, START))
 
     failure = failure_of(stage, story)
     assert (failure.kind, failure.status) == (FailureKind.TRANSIENT, 503)
@@ -221,10 +223,10 @@ def test_a_batch_that_is_not_listed_yet_is_found_later():
     async def story(provider):
         file_id = await upload(provider)
         with pytest.raises(ProviderError):
-            await provider.create(Submission(file_id, Endpoint.CHAT, Tag("t"), {}))
-        assert await provider.find(Tag("t"), file_id, START) == []
+            await provider.create(submission(file_id, Endpoint.CHAT, Tag("t"), {}))
+        assert await provider.find(Search(Tag("t"), file_id, START)) == []
         stage.time += 20
-        assert len(await provider.find(Tag("t"), file_id, START)) == 1
+        assert len(await provider.find(Search(Tag("t"), file_id, START))) == 1
 
     stage.play(story)
 
@@ -357,7 +359,7 @@ def test_a_create_leaves_once_whatever_becomes_of_its_answer(quirk, accepted):
 
     async def story(provider):
         file_id = await upload(provider)
-        create = provider.create(Submission(file_id, Endpoint.CHAT, Tag("t"), {}))
+        create = provider.create(submission(file_id, Endpoint.CHAT, Tag("t"), {}))
         if quirk == "repeated_creates":
             await create
         else:
@@ -367,7 +369,7 @@ def test_a_create_leaves_once_whatever_becomes_of_its_answer(quirk, accepted):
         assert stage.fake.calls.count("create") == 1
         assert len(stage.fake.made) == accepted
         stage.time += 60
-        assert len(await provider.find(Tag("t"), None, START)) == max(1, accepted)
+        assert len(await provider.find(Search(Tag("t"), None, START))) == max(1, accepted)
 
     stage.play(story)
 
@@ -379,10 +381,10 @@ def test_a_late_create_behind_the_fence_runs_nothing(orphans, made):
     async def story(provider):
         file_id = await upload(provider)
         with pytest.raises(ProviderError):
-            await provider.create(Submission(file_id, Endpoint.CHAT, Tag("t"), {}))
+            await provider.create(submission(file_id, Endpoint.CHAT, Tag("t"), {}))
         await provider.delete_file(file_id)
         stage.time += 1_000
-        found = await provider.find(Tag("t"), file_id, START)
+        found = await provider.find(Search(Tag("t"), file_id, START))
         assert [batch.state for batch in found] == [RemoteState.FAILED] * made
 
     stage.play(story)
@@ -588,7 +590,7 @@ def test_the_log_knows_what_ran_twice():
     async def story(provider):
         file_id = await upload(provider, 3)
         for tag in ("a", "b"):
-            await provider.create(Submission(file_id, Endpoint.CHAT, Tag(tag), {}))
+            await provider.create(submission(file_id, Endpoint.CHAT, Tag(tag), {}))
         stage.time += 100
         await provider.status([RemoteId("batch_x")])
 

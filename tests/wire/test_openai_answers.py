@@ -125,7 +125,7 @@ EMPTY, TRUNCATED, REFUSED, INVALID = (
     FailureKind.REFUSED,
     FailureKind.INVALID,
 )
-CHAT, RESPONSES, EMBEDDINGS = Endpoint
+CHAT, RESPONSES, EMBEDDINGS = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS
 infinite = base64.b64encode(struct.pack("<2f", 1.0, float("inf"))).decode()
 
 

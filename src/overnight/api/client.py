@@ -102,7 +102,9 @@ class Client:
             try:
                 prepare.check_kept(spec, source.columns)
                 requests, limit = prepare.requests_of(spec, target, rules, source.columns, run_tag(job.identity))
-                task = Planning(spec, job.id, source, requests, home.blobs, target.limits, selection, new_id)
+                task = Planning(
+                    spec, job.id, source, requests, home.blobs, target.limits, selection, new_id, target.dialect
+                )
                 plan, summary = await self._plan(job, task, target, on_progress)
                 job = _asked(await self.job(job.id), spec, output, max_requests, max_cost)
             except BaseException:
@@ -230,7 +232,7 @@ class Client:
         with await in_thread(running.source, mended) as source:
             requests, _ = prepare.requests_of(spec, target, rules, source.columns, run_tag(job.identity))
             segments = await home.store.segments(job.id)
-            task = Mending(source, spec, requests, segments, job.id, home.blobs)
+            task = Mending(source, spec, requests, segments, job.id, home.blobs, target.dialect)
             chosen = await self._reading.selected(job, segments)
             return await self._working(job.id, lambda work: mend(work, task, chosen))
 

@@ -30,7 +30,7 @@ from overnight.errors import UsageError
 from overnight.ports import Event, Lease
 from overnight.spec import Spec
 from overnight.types import Batch, BatchState, Entry, Job, JobTotals, JobView, Segment
-from overnight.wire.openai.parts import strict_json
+from overnight.wire.strict import strict_json
 
 ALL_JOBS = 1_000_000_000
 BLOCK = 1_000

@@ -16,6 +16,7 @@ import msgspec
 
 from overnight.app import OWN_SERVERS, Workspace
 from overnight.config import LOG_LEVELS, model_name
+from overnight.core.catalog import PROVIDERS
 from overnight.core.decide import Decision, Terms
 from overnight.core.families import official
 from overnight.core.identity import run_tag
@@ -27,10 +28,10 @@ from overnight.engine.runner import End, EndReason, Runner, lease_name, take
 from overnight.engine.sweep import sweep
 from overnight.engine.work import Work
 from overnight.errors import LeaseLost, LocalError, UsageError
-from overnight.ports import Lease, Limits, Provider
+from overnight.ports import Lease, Provider
 from overnight.prices import Prices, prices
 from overnight.spec import Spec
-from overnight.types import Account, BatchState, Job, JobId, JobView, RemoteId
+from overnight.types import Account, BatchState, Job, JobId, JobView, Limits, RemoteId
 
 OWN_POLL = 1.0
 OWN_VISIBILITY = 2.0
@@ -92,7 +93,7 @@ class Running:
         """Where a spec's requests go."""
         provider, model = model_name(spec.model)
         base_url = spec.base_url or self.home.config.access[provider].base_url
-        return Target(provider, model, base_url, self.home.limits(provider))
+        return Target(provider, model, base_url, self.home.limits(provider), PROVIDERS[provider].dialect)
 
     def prices(self, spec: Spec) -> Prices:
         """The model's prices; none where the base URL is not the provider's own."""

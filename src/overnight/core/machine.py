@@ -39,9 +39,10 @@ class SubmitStarted:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The input file is at the provider; a create may leave until the deadline (wall clock), never after it."""
+    """The input file is at the provider (None: the API has none, the requests go with the create); a create may leave
+    until the deadline (wall clock), never after it."""
 
-    file_id: FileId
+    file_id: FileId | None
     sender: str
     create_deadline: float
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from overnight.core.catalog import PROVIDERS
 from overnight.core.families import ADA, EMBEDDING, Family, Thinking, family, official
 from overnight.errors import UsageError
 from overnight.spec import Spec
@@ -22,8 +23,25 @@ EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 LEAST_RESPONSES_LIMIT: Final = 16  # the responses endpoint refuses less
 
 _CHAT, _RESPONSES, _EMBEDDINGS = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS
-_GENERATING: Final = frozenset({_CHAT, _RESPONSES})
-_ENDPOINTS: Final = {None: _CHAT, "chat": _CHAT, "responses": _RESPONSES, "embeddings": _EMBEDDINGS}
+_MESSAGES, _GENERATE, _EMBED = Endpoint.MESSAGES, Endpoint.GENERATE, Endpoint.EMBED
+GENERATING: Final = frozenset({_CHAT, _RESPONSES, _MESSAGES, _GENERATE})
+"""Endpoints whose answers are text that a model writes, and whose output is limited."""
+_OPENAI: Final = {
+    "chat": _CHAT,
+    "responses": _RESPONSES,
+    "embeddings": _EMBEDDINGS,
+    "moderations": Endpoint.MODERATIONS,
+    "completions": Endpoint.COMPLETIONS,
+    "images": Endpoint.IMAGES,
+    "image_edits": Endpoint.IMAGE_EDITS,
+    "videos": Endpoint.VIDEOS,
+}
+_ENDPOINTS: Final[Mapping[str, Mapping[str, Endpoint]]] = {
+    "openai": _OPENAI,
+    "anthropic": {"chat": _MESSAGES},
+    "gemini": {"chat": _GENERATE, "embeddings": _EMBED},
+    "vertex": {"chat": _GENERATE},
+}
 _SAMPLING: Final = frozenset(
     {"temperature", "top_p", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "logit_bias"}
 )
@@ -77,28 +95,28 @@ _list = _of_type(list, "a list")
 _anything: Check = lambda value: None  # noqa: E731
 
 TABLE: Final[Mapping[str, Parameter]] = {
-    LIMIT: Parameter(_GENERATING, _number(1, whole=True)),
-    "temperature": Parameter(_GENERATING, _number(0, 2)),
-    "top_p": Parameter(_GENERATING, _number(0, 1)),
+    LIMIT: Parameter(GENERATING, _number(1, whole=True)),
+    "temperature": Parameter(GENERATING, _number(0, 2)),
+    "top_p": Parameter(GENERATING, _number(0, 1)),
     "seed": Parameter(frozenset({_CHAT}), _whole),
     "stop": Parameter(frozenset({_CHAT}), _stop),
     "presence_penalty": Parameter(frozenset({_CHAT}), _number(-2, 2)),
     "frequency_penalty": Parameter(frozenset({_CHAT}), _number(-2, 2)),
     "logit_bias": Parameter(frozenset({_CHAT}), _mapping),
-    "logprobs": Parameter(_GENERATING, _switch),
-    "top_logprobs": Parameter(_GENERATING, _number(0, 20, whole=True)),
-    "reasoning_effort": Parameter(_GENERATING, _one_of(*EFFORTS)),
-    "verbosity": Parameter(_GENERATING, _one_of("low", "medium", "high")),
-    "tools": Parameter(_GENERATING, _list),
-    "tool_choice": Parameter(_GENERATING, _anything),
-    "parallel_tool_calls": Parameter(_GENERATING, _switch),
-    "store": Parameter(_GENERATING, _switch),
-    "metadata": Parameter(_GENERATING, _mapping),
-    "prompt_cache_key": Parameter(_GENERATING, _text),
-    "safety_identifier": Parameter(_GENERATING, _text),
+    "logprobs": Parameter(GENERATING, _switch),
+    "top_logprobs": Parameter(GENERATING, _number(0, 20, whole=True)),
+    "reasoning_effort": Parameter(GENERATING, _one_of(*EFFORTS)),
+    "verbosity": Parameter(GENERATING, _one_of("low", "medium", "high")),
+    "tools": Parameter(GENERATING, _list),
+    "tool_choice": Parameter(GENERATING, _anything),
+    "parallel_tool_calls": Parameter(GENERATING, _switch),
+    "store": Parameter(GENERATING, _switch),
+    "metadata": Parameter(GENERATING, _mapping),
+    "prompt_cache_key": Parameter(GENERATING, _text),
+    "safety_identifier": Parameter(GENERATING, _text),
     "truncation": Parameter(frozenset({_RESPONSES}), _one_of("auto", "disabled")),
     "dimensions": Parameter(frozenset({_EMBEDDINGS}), _number(1, whole=True)),
-    "user": Parameter(frozenset(Endpoint), _text),
+    "user": Parameter(frozenset(_OPENAI.values()), _text),
 }
 
 _REFUSED: Final = {
@@ -114,16 +132,20 @@ _REFUSED: Final = {
 """Fields of a request that something else of the spec stands for."""
 
 
-def endpoint_of(spec: Spec) -> Endpoint:
-    """The endpoint of the spec's job kind; chat where it names none."""
-    return _ENDPOINTS[spec.endpoint]
+def endpoint_of(spec: Spec, provider: str) -> Endpoint:
+    """The endpoint of the spec's job kind at the provider; chat where it names none. Raises `UsageError` for a kind
+    that the provider's batches do not have."""
+    known, kind = PROVIDERS[provider], spec.endpoint or "chat"
+    if kind not in known.kinds:
+        raise UsageError(f"`endpoint`: batches of {provider} have no {kind}; they have {', '.join(known.kinds)}")
+    return _ENDPOINTS[known.dialect][kind]
 
 
 def checked(spec: Spec, provider: str, model: str, base_url: str | None = None) -> dict[str, Any]:
     """`spec.parameters` under their neutral names, without `extra`, the log probabilities of `with: [logprobs]` added.
     Raises `UsageError` for a name that is not known, a value out of range, and what endpoint or model family refuse."""
-    endpoint, kind = endpoint_of(spec), family(provider, model, base_url)
-    if kind in {EMBEDDING, ADA} and endpoint in _GENERATING:
+    endpoint, kind = endpoint_of(spec, provider), family(provider, model, base_url)
+    if kind in {EMBEDDING, ADA} and endpoint in GENERATING:
         raise UsageError(f"`endpoint`: model {model} makes embeddings; set `endpoint: embeddings`")
     given: dict[str, Any] = {}
     for name, value in spec.parameters.items():
@@ -135,7 +157,7 @@ def checked(spec: Spec, provider: str, model: str, base_url: str | None = None) 
                 raise UsageError(f"`parameters.{name}`: `{neutral}` is given twice; keep one of them")
             _check(neutral, plain, name, endpoint)
             given[neutral] = plain
-    if "logprobs" in spec.extra and endpoint in _GENERATING:
+    if "logprobs" in spec.extra and endpoint in GENERATING:
         given.setdefault("logprobs", True)
     _family_takes(given, kind, model)
     if official(provider, base_url) and endpoint is _RESPONSES and given.get(LIMIT, 16) < LEAST_RESPONSES_LIMIT:
@@ -143,21 +165,12 @@ def checked(spec: Spec, provider: str, model: str, base_url: str | None = None) 
     return given
 
 
-def request_fields(
-    spec: Spec, provider: str, model: str, base_url: str | None = None, limit: int | None = None
-) -> dict[str, Any]:
-    """The parameters as fields of the request body: everything but model, prompt and answer format. `limit` is the most
-    output tokens of a row (`core.limits.output_limit`). On the responses endpoint `text` may be among the fields: the
-    answer format belongs into the same mapping."""
-    endpoint, given = endpoint_of(spec), checked(spec, provider, model, base_url)
+def sent(spec: Spec, provider: str, model: str, base_url: str | None = None) -> dict[str, Any]:
+    """The parameters of a request under their neutral names (`wire.conversation.Asked.parameters`): without the limit
+    of the output, which `core.limits.output_limit` has."""
+    given = checked(spec, provider, model, base_url)
     given.pop(LIMIT, None)
-    fields = _on_responses(given) if endpoint is _RESPONSES else given
-    if endpoint is _CHAT and "top_logprobs" in fields:
-        fields["logprobs"] = True
-    if limit is not None and endpoint in _GENERATING:
-        fields[LIMIT if endpoint is _RESPONSES else family(provider, model, base_url).limit_name] = limit
-    fields.update(spec.parameters.get("extra", {}))
-    return fields
+    return given
 
 
 def _neutral(name: str, value: Any) -> list[tuple[str, Any]]:
@@ -216,21 +229,3 @@ def _thinks(kind: Family, effort: str | None) -> bool:
             return effort != "none"
         case Thinking.OFF | Thinking.UNSURE:
             return effort not in {None, "none"}
-
-
-def _on_responses(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The same parameters as /v1/responses spells them."""
-    fields: dict[str, Any] = {}
-    for name, value in given.items():
-        match name:
-            case "reasoning_effort":
-                fields["reasoning"] = {"effort": value}
-            case "verbosity":
-                fields["text"] = {"verbosity": value}
-            case "logprobs":
-                pass
-            case _:
-                fields[name] = value
-    if given.get("logprobs") or "top_logprobs" in given:
-        fields["include"] = ["message.output_text.logprobs"]
-    return fields

@@ -31,7 +31,8 @@ from overnight.types import (
     Tokens,
     Totals,
 )
-from overnight.wire.openai import custom_id_form, plain_reader, read_line
+from overnight.wire.custom_ids import custom_id_form
+from overnight.wire.dialect import Dialect, dialect
 from overnight.wire.plain import Plain, PlainReader
 
 AnswerCheck = Callable[[Reply], str | None]
@@ -98,6 +99,7 @@ class _Intake:
     blobs: Blobs
     rates: Rates | None
     tag: str
+    dialect: Dialect = field(init=False)
     rows: Entries = field(init=False)
     tries: dict[int, tuple[int, int]] = field(init=False)
     ordinals: Sequence[int] = field(init=False)
@@ -114,13 +116,14 @@ class _Intake:
 
     def __post_init__(self) -> None:
         shard = self.batch.shard
+        self.dialect = dialect(self.batch.dialect)
         self.rows = Entries.blank(shard.rows)
         self.tries = tries_of(shard, self.blobs)
         self.ordinals = list(ordinals(shard.spans))
         form = custom_id_form(self.tag, shard.generation)
         self.places = dict(zip(map(form.__mod__, self.ordinals), range(shard.rows), strict=True))
         self.judging = getattr(self.check, "judges", True)
-        self.plain = plain_reader(shard.endpoint) or PlainReader(_not_plain, "")
+        self.plain = self.dialect.plain_reader(shard.endpoint) or PlainReader(_not_plain, "")
 
     def read(self, number: int, name: str) -> None:
         """Judge every line of a downloaded file."""
@@ -158,7 +161,7 @@ class _Intake:
     def take(self, line: bytes, file: int, offset: int) -> None:
         """Judge one line."""
         try:
-            reply = read_line(line, self.batch.shard.endpoint)
+            reply = self.dialect.read_line(line, self.batch.shard.endpoint)
         except ValueError:
             self.malformed += not line.isspace()
             return
@@ -217,7 +220,9 @@ class _Intake:
         """Whether both answers are of executions, and not the same one told twice (one request id)."""
         reader = self.blobs.reader(self.batch.answers[kept.file])
         try:
-            earlier = read_line(reader.read_at(kept.offset, kept.length), self.batch.shard.endpoint, text=False)
+            earlier = self.dialect.read_line(
+                reader.read_at(kept.offset, kept.length), self.batch.shard.endpoint, text=False
+            )
         finally:
             reader.close()
         same = reply.request_id is not None and reply.request_id == earlier.request_id

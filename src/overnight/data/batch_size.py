@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from overnight.data.shards import Most
-from overnight.ports import Limits
 from overnight.spec import BatchSize
+from overnight.types import Limits
 
 STEPS = (5_000, 10_000, 25_000, 50_000)
 """Requests per batch by default: small ones come back sooner and fail in smaller pieces."""

@@ -12,7 +12,8 @@ from overnight.data.shards import Most, ShardSet
 from overnight.errors import InvariantError
 from overnight.ports import BlobReader, Blobs
 from overnight.types import JobId, Shard
-from overnight.wire.openai import custom_id, with_custom_id
+from overnight.wire.custom_ids import custom_id
+from overnight.wire.dialect import dialect
 
 _READERS = 16
 
@@ -40,11 +41,13 @@ def write_follow_up(
         tries[ordinal] = (burned, paid)
         wanted[ordinal] = shard
     most = Most(most_rows, most_bytes, most_bytes)
-    with ShardSet(blobs, job_id, None, generation, most, new_id) as shards, _Readers(blobs) as readers:
+    (name,) = {shard.dialect for shard in wanted.values()}
+    spoken = dialect(name)
+    with ShardSet(blobs, job_id, None, generation, most, new_id, name) as shards, _Readers(blobs) as readers:
         for ordinal, shard, offset, length in sorted(_places(wanted, blobs), key=itemgetter(0)):
             line = readers.read(shard.blob, offset, length)
-            copy = with_custom_id(line, custom_id(run_tag, ordinal, generation))
-            shards.add(ordinal, sent_request(copy, shard.model, shard.endpoint), tries[ordinal])
+            copy = spoken.with_custom_id(line, custom_id(run_tag, ordinal, generation))
+            shards.add(ordinal, sent_request(copy, shard.model, shard.endpoint, spoken), tries[ordinal])
         return shards.finish()
 
 

@@ -19,6 +19,7 @@ from overnight.errors import UsageError
 from overnight.ports import Blobs
 from overnight.spec import Spec
 from overnight.types import JobId, Segment, Shard
+from overnight.wire.dialect import dialect
 
 KEYLESS: Final = (ROW, f"overnight.{ROW}")
 """Columns that name a row by its number, as `results --failed` writes them."""
@@ -34,6 +35,7 @@ class Mending:
     segments: Sequence[Segment]
     job_id: JobId
     blobs: Blobs
+    dialect: str
 
 
 def mended_ordinals(task: Mending) -> Mapping[str, int]:
@@ -118,9 +120,9 @@ def _shards(
     """A shard holds its rows in the order of the source, whatever the order in which they were mended."""
     reader = task.blobs.reader(name)
     try:
-        with ShardSet(task.blobs, task.job_id, None, generation, most, new_id) as shards:
+        with ShardSet(task.blobs, task.job_id, None, generation, most, new_id, task.dialect) as shards:
             for ordinal, offset, length, model, endpoint in lines:
-                request = sent_request(reader.read_at(offset, length), model, endpoint)
+                request = sent_request(reader.read_at(offset, length), model, endpoint, dialect(task.dialect))
                 shards.add(ordinal, request, tries.get(ordinal, (0, 0)))
             return shards.finish()
     finally:

@@ -22,9 +22,9 @@ from overnight.data.shards import ShardSet
 from overnight.data.sources import Source, open_source
 from overnight.data.sources_jsonl import parse_object
 from overnight.errors import UsageError
-from overnight.ports import Blobs, Limits
+from overnight.ports import Blobs
 from overnight.spec import Spec
-from overnight.types import FailureKind, JobId, Segment, Selection, Shard
+from overnight.types import FailureKind, JobId, Limits, Segment, Selection, Shard
 
 RAW_KEY = "custom_id"
 EMPTY = "every column of the prompt is empty"
@@ -44,6 +44,7 @@ class Planning:
     limits: Limits
     selection: Selection
     new_id: Callable[[], str]
+    dialect: str
     known: Sequence[Segment] = ()
     shards: Sequence[Shard] = ()
 
@@ -302,7 +303,7 @@ class _Planner:
 
     def shard_set(self, segment: int) -> ShardSet:
         task = self.task
-        return ShardSet(task.blobs, task.job_id, segment, 0, self.size.most, task.new_id)
+        return ShardSet(task.blobs, task.job_id, segment, 0, self.size.most, task.new_id, task.dialect)
 
     def write(self, shards: ShardSet, record: Record, file: str, rendered: Any) -> None:
         """The record as a request into its shard; rendered None: it has not been, or could not be."""

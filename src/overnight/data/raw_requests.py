@@ -12,7 +12,9 @@ from overnight.data.estimates import estimate
 from overnight.data.records import Unreadable
 from overnight.data.requests import Request
 from overnight.types import Endpoint
-from overnight.wire.openai import custom_id, request_line
+from overnight.wire.custom_ids import custom_id
+from overnight.wire.dialect import Dialect
+from overnight.wire.openai import request_line
 
 Values = Mapping[str, Any]
 
@@ -44,10 +46,6 @@ class _Body(msgspec.Struct):
         return max(given) * (self.n or 1) if given else None
 
 
-class _Sent(msgspec.Struct):
-    body: _Body
-
-
 class _Rendered(NamedTuple):
     url: str
     body: bytes
@@ -56,7 +54,6 @@ class _Rendered(NamedTuple):
 
 _read_line = msgspec.json.Decoder(_Line).decode
 _read_body = msgspec.json.Decoder(_Body).decode
-_read_sent = msgspec.json.Decoder(_Sent).decode
 _read_inputs = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -78,9 +75,9 @@ def parse_raw(line: bytes) -> Values:
     return {"custom_id": found.custom_id, "method": found.method, "url": found.url, "body": body or line.strip()}
 
 
-def sent_request(line: bytes, model: str, endpoint: str) -> Request:
+def sent_request(line: bytes, model: str, endpoint: str, spoken: Dialect) -> Request:
     """A line that was made here before, as a request: its figures are read off the line."""
-    peek = _read_sent(line).body
+    peek = _read_body(spoken.split_line(line)[1])
     return Request(model, endpoint, line, *estimate(line.decode()), peek.limit, _inputs(peek, endpoint))
 
 

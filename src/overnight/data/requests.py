@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -15,24 +15,47 @@ from overnight.data.records import Unreadable, filled, filled_texts
 from overnight.errors import UsageError
 from overnight.spec import Prompt
 from overnight.types import Endpoint
-from overnight.wire.openai import AnswerFormat, custom_id, custom_id_form, request_body, request_line
+from overnight.wire.conversation import AnswerFormat, Asked, Role, Text, Turn, Unsayable
+from overnight.wire.custom_ids import custom_id, custom_id_form
+from overnight.wire.dialect import Dialect
 
 if TYPE_CHECKING:
     from overnight.data.templates import Template
 
 Values = Mapping[str, Any]
 
+_WITHOUT_TURNS = frozenset(Endpoint) - {Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES, Endpoint.GENERATE}
+"""Endpoints that take one text and no conversation."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestShape:
-    """What the requests of a job have in common, ready for the wire."""
+    """What the requests of a job have in common."""
 
-    model: str
+    dialect: Dialect
     endpoint: Endpoint
+    model: str
     parameters: Mapping[str, Any]
     answer_format: AnswerFormat | None
     max_output: int | None
-    """Output tokens that one answer cannot exceed; None where there is no such limit."""
+    """Output tokens that one answer cannot exceed; None where there is no such limit. Sent where it is not 0."""
+    limit_field: str = "max_completion_tokens"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    cache: bool = False
+    """Whether what all rows share is to be kept in the provider's prompt cache."""
+
+    def asked(self, turns: Sequence[Turn], shared: int = 0) -> Asked:
+        """The request with these turns, of which the first `shared` are the same in every row."""
+        return Asked(
+            model=self.model,
+            turns=tuple(turns),
+            limit=self.max_output or None,
+            parameters=self.parameters,
+            answer=self.answer_format,
+            shared=shared if self.cache else 0,
+            extra=self.extra,
+            limit_field=self.limit_field,
+        )
 
 
 class Request(NamedTuple):
@@ -101,7 +124,7 @@ class PromptRequests:
         self._open, (self._first, *self._pieces), order = _around_holes(turns, shape)
         self._holes = [templates[at] for at in order]
         self._fixed = _fixed_tokens(turns, shape)
-        copies = shape.parameters.get("n") or 1
+        copies = shape.extra.get("n") or 1
         self._max_output = None if shape.max_output is None else shape.max_output * copies
 
     def is_empty(self, values: Values) -> bool:
@@ -152,7 +175,7 @@ class PromptRequests:
         return Requested(self._model, self._endpoint, lines, tokens, ceiling, most, count)
 
 
-_Turn = tuple[str, "str | Template"]
+_Turn = tuple[Role, "str | Template"]
 
 
 def _turns(prompt: Prompt, endpoint: Endpoint, columns: Sequence[str]) -> list[_Turn]:
@@ -164,11 +187,13 @@ def _turns(prompt: Prompt, endpoint: Endpoint, columns: Sequence[str]) -> list[_
         return template if template.columns else template.render({})
 
     user: _Turn = ("user", text(prompt.user, "prompt.user"))
-    if endpoint is Endpoint.EMBEDDINGS:
+    if endpoint in _WITHOUT_TURNS:
         return [user]
     system: list[_Turn] = [] if prompt.system is None else [("system", text(prompt.system, "prompt.system"))]
-    earlier = ((("user", example.user), ("assistant", example.assistant)) for example in prompt.examples)
-    return [*system, *(turn for pair in earlier for turn in pair), user]
+    earlier: list[_Turn] = []
+    for example in prompt.examples:
+        earlier += [("user", example.user), ("assistant", example.assistant)]
+    return [*system, *earlier, user]
 
 
 def _around_holes(turns: Sequence[_Turn], shape: RequestShape) -> tuple[bytes, list[bytes], list[int]]:
@@ -177,9 +202,13 @@ def _around_holes(turns: Sequence[_Turn], shape: RequestShape) -> tuple[bytes, l
     stem = token_hex(16)
     marks = [f"{stem}-{at}" for at in range(sum(not isinstance(text, str) for _, text in turns))]
     fill = iter(marks)
-    filled_in = [(role, text if isinstance(text, str) else next(fill)) for role, text in turns]
-    body = request_body(shape.endpoint, shape.model, filled_in, shape.parameters, shape.answer_format)
-    start, rest = request_line(stem, shape.endpoint, dumps(body)).split(stem.encode(), 1)
+    filled_in = [Turn(role, (Text(text if isinstance(text, str) else next(fill)),)) for role, text in turns]
+    shared = next((at for at, (_, text) in enumerate(turns) if not isinstance(text, str)), 0)
+    try:
+        body = shape.dialect.request_body(shape.endpoint, shape.asked(filled_in, shared))
+    except Unsayable as error:
+        raise UsageError(str(error)) from None
+    start, rest = shape.dialect.request_line(stem, shape.endpoint, dumps(body)).split(stem.encode(), 1)
     order = sorted(range(len(marks)), key=lambda at: rest.index(marks[at].encode()))
     pieces = []
     for at in order:
@@ -191,8 +220,8 @@ def _around_holes(turns: Sequence[_Turn], shape: RequestShape) -> tuple[bytes, l
 def _fixed_tokens(turns: Sequence[_Turn], shape: RequestShape) -> tuple[float, float]:
     """The tokens that every row has: literal turns, the frame of each, the schema and the tools."""
     literal = [text for _, text in turns if isinstance(text, str)]
-    extras = [shape.parameters, None if shape.answer_format is None else shape.answer_format.schema]
+    extras = [shape.parameters, shape.extra, None if shape.answer_format is None else shape.answer_format.schema]
     literal += [dumps(extra).decode() for extra in extras if extra]
     found = [estimate(text) for text in literal]
-    frame = 0 if shape.endpoint is Endpoint.EMBEDDINGS else MESSAGE_TOKENS * len(turns) + ANSWER_TOKENS
+    frame = 0 if shape.endpoint in _WITHOUT_TURNS else MESSAGE_TOKENS * len(turns) + ANSWER_TOKENS
     return frame + sum(tokens for tokens, _ in found), frame + sum(ceiling for _, ceiling in found)

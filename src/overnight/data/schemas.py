@@ -20,7 +20,7 @@ from overnight.data.strict import pointer, tighten
 from overnight.errors import UsageError
 from overnight.spec import Spec
 from overnight.types import Reply
-from overnight.wire.openai import AnswerFormat
+from overnight.wire.conversation import AnswerFormat
 
 LABEL: Final = "label"
 ANSWER: Final = "answer"

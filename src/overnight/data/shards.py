@@ -40,6 +40,7 @@ class ShardSet:
         generation: int,
         most: Most,
         new_id: Callable[[], str],
+        dialect: str,
     ) -> None:
         self.generation = generation
         self.cuts: Counter[str] = Counter()
@@ -49,6 +50,7 @@ class ShardSet:
         self._segment = segment
         self._new_id = new_id
         self._most = most
+        self._dialect = dialect
         self._open: dict[tuple[str, str], _Open] = {}
         self._finished: list[Shard] = []
 
@@ -100,7 +102,7 @@ class ShardSet:
                 f"row {ordinal + 1}: the request has {size:,} bytes, a whole batch may have {limit:,}: shorten it"
             )
         shard = ShardId(self._new_id()[:16])
-        return _Open(self._blobs, self._job_id, self._segment, self.generation, shard, model, endpoint)
+        return _Open(self._blobs, self._job_id, self._segment, self.generation, shard, model, endpoint, self._dialect)
 
     def _finish(self, name: tuple[str, str]) -> None:
         # Taken out only when it is published, so that a failure still cleans up.
@@ -127,6 +129,7 @@ class _Open:
     id: ShardId
     model: str
     endpoint: str
+    dialect: str
     writer: BlobWriter = field(init=False)
     lines: list[bytes] = field(default_factory=list)
     waiting: int = 0
@@ -211,6 +214,7 @@ class _Open:
             tokens_ceiling=ceil(self.ceiling),
             max_output=self.max_output,
             tries_blob=tries_blob,
+            dialect=self.dialect,
         )
 
     def abandon(self) -> None:

@@ -20,8 +20,9 @@ from overnight.errors import UsageError
 from overnight.ports import Blobs
 from overnight.spec import Spec
 from overnight.types import Batch, Entry, FailureKind, Outcome, Reply, Segment, Span
-from overnight.wire.openai import custom_id, custom_id_form, read_line
-from overnight.wire.openai.parts import body_of, logprobs_of, strict_json
+from overnight.wire.custom_ids import custom_id, custom_id_form
+from overnight.wire.dialect import Dialect, dialect
+from overnight.wire.strict import strict_json
 
 Which = Literal["finished", "partial", "failed"]
 """`finished`: every selected row, all of them answered. `partial`: those not answered yet as `pending`. `failed`: only
@@ -247,8 +248,10 @@ class _Making:
             return (self._key(at), *own, *self._unanswered(at))
         if entry.kind is not None or raw is None:
             return (self._key(at), *own, *self._failure(at, entry, raw))
-        reply = read_line(raw, self.joined.batches[self.joined.batch[at]].shard.endpoint)
-        answer = self._answer(reply, raw)
+        batch = self.joined.batches[self.joined.batch[at]]
+        spoken = dialect(batch.dialect)
+        reply = spoken.read_line(raw, batch.shard.endpoint)
+        answer = self._answer(reply, raw, spoken)
         self.watcher.succeeded([[value] for value in answer])
         return (
             self._key(at),
@@ -262,21 +265,22 @@ class _Making:
             *self._extras(at, raw),
         )
 
-    def _answer(self, reply: Reply, raw: bytes) -> Row:
+    def _answer(self, reply: Reply, raw: bytes, spoken: Dialect) -> Row:
         """The values of the answer's columns, of a reply that is a success."""
         if self.parts.spec.endpoint == "embeddings":
             return (reply.vector,)
         if reply.text is not None:
             return self.read(reply.text)
-        return (_other(reply, raw),) if self.parts.rules.schema is None else self.blank
+        return (_other(reply, raw, spoken),) if self.parts.rules.schema is None else self.blank
 
     def _failure(self, at: int, entry: Entry, raw: bytes | None) -> Row:
         """From the status on: what there is of a row without success."""
-        shard = self.joined.batches[self.joined.batch[at]].shard
+        batch = self.joined.batches[self.joined.batch[at]]
+        shard = batch.shard
         if raw is None:
             reply = Reply(custom_id(self.parts.tag, entry.ordinal, shard.generation), entry.outcome)
         else:
-            reply = read_line(raw, shard.endpoint, text=False)
+            reply = dialect(batch.dialect).read_line(raw, shard.endpoint, text=False)
         status, kind = entry.outcome.value, entry.kind
         self.watcher.ended(status, kind, entry.message or "")
         told = (None if kind is None else kind.value, entry.message)
@@ -302,8 +306,11 @@ class _Making:
         """The columns that were asked for beside the usual ones."""
         if raw is None:
             return (None,) * len(self.extra)
-        endpoint = self.joined.batches[self.joined.batch[at]].shard.endpoint
-        return tuple(strict_json(raw) if name == "raw" else logprobs_of(raw, endpoint) for name in self.extra)
+        batch = self.joined.batches[self.joined.batch[at]]
+        return tuple(
+            strict_json(raw) if name == "raw" else dialect(batch.dialect).logprobs_of(raw, batch.shard.endpoint)
+            for name in self.extra
+        )
 
     def _unanswered(self, at: int) -> Row:
         """Never sent, by the user's own rule, or without an answer so far."""
@@ -331,9 +338,9 @@ def _text_reader(parts: Parts) -> Callable[[str], Row]:
     return lambda text: tuple(map(fields(text).get, names))
 
 
-def _other(reply: Reply, raw: bytes) -> str | None:
+def _other(reply: Reply, raw: bytes, spoken: Dialect) -> str | None:
     """An answer without text: tool calls, or the body of an endpoint that has no such thing, as JSON."""
-    given = reply.tool_calls if reply.tool_calls is not None else body_of(raw)
+    given = reply.tool_calls if reply.tool_calls is not None else spoken.body_of(raw)
     return None if given is None else given.decode()
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from overnight.core.cost import ceiling, cost
+from overnight.core.families import family
 from overnight.core.identity import identity, job_id
 from overnight.core.limits import OutputLimit, output_limit
-from overnight.core.parameters import endpoint_of, request_fields
+from overnight.core.parameters import endpoint_of, sent
 from overnight.data.planning import Planning, SegmentPlan, Summary, plan_segments
 from overnight.data.planning import requests_of as requests
 from overnight.data.requests import Requests, RequestShape
@@ -20,10 +21,11 @@ from overnight.data.sources import Source
 from overnight.engine.sweep import check_there, files_of, sweep
 from overnight.engine.work import in_thread, planned_batch
 from overnight.errors import Conflict, LocalError, UsageError
-from overnight.ports import Blobs, Changes, Clock, Event, Lease, Limits, Store
+from overnight.ports import Blobs, Changes, Clock, Event, Lease, Store
 from overnight.prices import Prices
 from overnight.spec import Spec
-from overnight.types import BatchState, Hold, Job, PicoUSD, Segment, Selection, Tokens
+from overnight.types import BatchState, Hold, Job, Limits, PicoUSD, Segment, Selection, Tokens
+from overnight.wire.dialect import dialect
 
 WHOLE = Selection()
 DISK_MARGIN = 200_000_000
@@ -38,7 +40,7 @@ class Target:
     model: str
     base_url: str | None
     limits: Limits
-    dialect: str = "openai"
+    dialect: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,16 @@ def requests_of(
     """How rows become requests, and the limit of an answer. Raises `UsageError` for templates and parameters that do
     not work."""
     limit = output_limit(spec, target.provider, target.model, target.base_url, rules.schema)
-    tokens = None if limit is None else limit.tokens
-    fields = {} if spec.raw else request_fields(spec, target.provider, target.model, target.base_url, tokens)
-    endpoint = endpoint_of(spec)
-    shape = RequestShape(target.model, endpoint, fields, rules.format, 0 if limit is None else limit.tokens)
+    shape = RequestShape(
+        dialect=dialect(target.dialect),
+        endpoint=endpoint_of(spec, target.provider),
+        model=target.model,
+        parameters={} if spec.raw else sent(spec, target.provider, target.model, target.base_url),
+        answer_format=rules.format,
+        max_output=0 if limit is None else limit.tokens,
+        limit_field=family(target.provider, target.model, target.base_url).limit_name,
+        extra=spec.parameters.get("extra", {}),
+    )
     return requests(spec, shape, columns, tag), limit
 
 

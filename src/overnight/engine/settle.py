@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from overnight.core.machine import SubmitAbsent, SubmitAccepted, evolve
 from overnight.engine.work import Work
-from overnight.ports import Changes
+from overnight.ports import Changes, Search
 from overnight.types import Batch, BatchId, BatchState, RemoteBatch, RemoteState, Shard, ShardId
 
 FIND_SLACK = 86_400.0
@@ -23,14 +23,14 @@ takes local time for universal time is."""
 async def settle(work: Work, batch: Batch, *, prove: bool) -> None:
     """Look for the batch. Found: adopted. Not found and `prove`: fenced; and the next time, when what arrived before
     the fence has had time to show, declared absent and its shard planned again. Else the look is remembered."""
-    if batch.file_id is None:
+    if batch.create_deadline is None:  # no create has left
         await _absent(work, batch)
         return
     found = await find(work, batch)
     if not found and not prove:
         work.looked(batch)
         return
-    if not found and work.terms.spec.policy.fence and not work.fenced(batch):
+    if not found and batch.file_id is not None and work.terms.spec.policy.fence and not work.fenced(batch):
         await work.provider.delete_file(batch.file_id)
         work.looked(batch, fence=True)
         return
@@ -43,7 +43,10 @@ async def settle(work: Work, batch: Batch, *, prove: bool) -> None:
 async def find(work: Work, batch: Batch) -> Sequence[RemoteBatch]:
     """What the provider has that carries the batch's tag or was made of its file, oldest first."""
     sent = batch.submitted_at if batch.submitted_at is not None else batch.created_at
-    return await work.provider.find(batch.tag, batch.file_id, min(sent, work.clock.now()) - FIND_SLACK)
+    since = min(sent, work.clock.now()) - FIND_SLACK
+    return await work.provider.find(
+        Search(batch.tag, batch.file_id, since, filename=batch.filename, rows=batch.shard.rows)
+    )
 
 
 async def _adopt(work: Work, batch: Batch, found: Sequence[RemoteBatch]) -> None:

@@ -24,7 +24,7 @@ async def submit(work: Work, batch: Batch, job: Job) -> None:
         account = job.account.fingerprint if job.account is not None else ""
         batch = await work.step(batch, SubmitStarted(account, work.lease.owner, work.clock.now()))
     try:
-        if resumed and batch.file_id is None:
+        if resumed and batch.create_deadline is None:
             for lost in await work.provider.find_files(batch.filename):  # uploads whose answer was lost
                 await work.provider.delete_file(lost)
         file_id = batch.file_id or await work.provider.upload(
@@ -43,11 +43,21 @@ async def submit(work: Work, batch: Batch, job: Job) -> None:
 
 
 async def _create(work: Work, batch: Batch, timeout: float) -> None:
-    assert batch.file_id is not None
-    marks = {"overnight_job": batch.job_id, "overnight_batch": batch.id}
+    shard = batch.shard
+    submission = Submission(
+        file_id=batch.file_id,
+        filename=batch.filename,
+        model=batch.model,
+        endpoint=shard.endpoint,
+        tag=batch.tag,
+        metadata={"overnight_job": batch.job_id, "overnight_batch": batch.id},
+        content=lambda: work.blobs.open(shard.blob),
+        size=shard.size,
+        rows=shard.rows,
+    )
     try:
         async with asyncio.timeout(timeout):
-            remote = await work.provider.create(Submission(batch.file_id, batch.shard.endpoint, batch.tag, marks))
+            remote = await work.provider.create(submission)
     except TimeoutError:
         work.remember(batch, unsent=False)
     except ProviderError as error:

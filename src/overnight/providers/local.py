@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from overnight.errors import LocalError, UsageError
-from overnight.ports import BlobWriter, Limits, Submission
+from overnight.ports import BlobWriter, Search, Submission
 from overnight.providers.openai import LIMITS, OpenAIProvider
-from overnight.types import Account, FileId, RemoteBatch, RemoteId, Tag
+from overnight.types import Account, FileId, Limits, Proof, RemoteBatch, RemoteId
 
 READY = 900.0
 """Seconds that the server may take to listen; the first time it fetches its model."""
@@ -26,6 +26,7 @@ class LocalProvider:
     and ends with `close`. Its home is its account: it outlives the process, with files, batches and answers."""
 
     dialect = "openai"
+    proof: Proof = "tag"
     short_polling = True
 
     def __init__(self, backend: str, home: Path, *, name: str = "local", limits: Limits = LIMITS) -> None:
@@ -50,9 +51,16 @@ class LocalProvider:
         """See `ports.Provider`."""
         return await (await self._live()).create(submission)
 
-    async def find(self, tag: Tag, file_id: FileId | None, since: float) -> Sequence[RemoteBatch]:
+    async def find(self, search: Search) -> Sequence[RemoteBatch]:
         """See `ports.Provider`."""
-        return await (await self._live()).find(tag, file_id, since)
+        return await (await self._live()).find(search)
+
+    async def first_id(self, remote: RemoteBatch) -> str | None:
+        """See `ports.Provider`: the tag has proved it."""
+        return None
+
+    async def delete_batch(self, remote_id: RemoteId) -> None:
+        """See `ports.Provider`: there is no such call, the record stays."""
 
     async def find_files(self, filename: str) -> Sequence[FileId]:
         """See `ports.Provider`."""

@@ -15,15 +15,15 @@ from zlib import crc32
 
 import orjson
 
+from overnight.core.catalog import PROVIDERS
 from overnight.errors import ProviderError
 from overnight.http import Answer, Http
-from overnight.ports import DOWNLOAD_SHORT, BlobWriter, Limits, Submission
-from overnight.providers import limits
-from overnight.types import Account, Failure, FailureKind, FileId, RemoteBatch, RemoteId, Tag
+from overnight.ports import DOWNLOAD_SHORT, BlobWriter, Search, Submission
+from overnight.types import Account, Failure, FailureKind, FileId, Limits, Proof, RemoteBatch, RemoteId
 from overnight.wire import openai as wire
 
 BASE_URL = "https://api.openai.com/v1"
-LIMITS = limits.OPENAI
+LIMITS = PROVIDERS["openai"].limits
 
 SKEW = 300.0  # seconds that the provider's `created_at` may differ from what the caller knows
 DOWNLOADS = 3  # tries of one file
@@ -54,6 +54,7 @@ class OpenAIProvider:
     ) -> None:
         self.name = name
         self.limits = limits
+        self.proof: Proof = "tag"
         self.short_polling = False
         headers = {"authorization": f"Bearer {api_key}"}
         if organization:
@@ -175,7 +176,7 @@ class OpenAIProvider:
         answer = await self._http.post_alone("/batches", orjson.dumps(body), timeout=self._create_timeout)
         return self._batch(self._document(answer, doing), doing)
 
-    async def find(self, tag: Tag, file_id: FileId | None, since: float) -> Sequence[RemoteBatch]:
+    async def find(self, search: Search) -> Sequence[RemoteBatch]:
         """See `ports.Provider`. The list has no filter; it is read newest first until it is older than the window, and
         to its end where it turns out not to be sorted so."""
         doing = "list the batches"
@@ -184,11 +185,11 @@ class OpenAIProvider:
         async with aclosing(self._pages("/batches", {"limit": "100"}, doing)) as pages:
             async for page in pages:
                 for batch in (self._batch(document, doing) for document in page):
-                    if batch.tag == tag or (file_id is not None and batch.input_file == file_id):
+                    if batch.tag == search.tag or (search.file_id and batch.input_file == search.file_id):
                         found.append(batch)
                     newest_first = newest_first and batch.created_at is not None and batch.created_at <= last
                     last = batch.created_at if batch.created_at is not None else last
-                if newest_first and last < since - SKEW:
+                if newest_first and last < search.since - SKEW:
                     break
         return sorted(found, key=lambda batch: (batch.created_at or 0.0, batch.id))
 
@@ -217,6 +218,13 @@ class OpenAIProvider:
         doing = "cancel the batch"
         answer = await self._http.post(f"/batches/{_quoted(remote_id)}/cancel", b"")
         return None if answer.status == 409 else self._batch(self._document(answer, doing), doing)
+
+    async def first_id(self, remote: RemoteBatch) -> str | None:
+        """See `ports.Provider`: the tag has proved it."""
+        return None
+
+    async def delete_batch(self, remote_id: RemoteId) -> None:
+        """See `ports.Provider`: there is no such call, the record stays."""
 
     async def close(self) -> None:
         """Close connections."""

@@ -16,9 +16,9 @@ from overnight.errors import Conflict
 from overnight.ports import Clock, ObjectStore
 from overnight.server.idempotency import Idempotency
 from overnight.server.lives import Lives
+from overnight.server.realtime import ENDPOINTS
 from overnight.server.records import BATCH, ENDED, WINDOW, BatchRecord, decode_batch, encode
 from overnight.server.replies import ApiError, document, json_object, page_limit, read_body
-from overnight.types import Endpoint
 from overnight.wire import openai
 
 MOST_BODY = 1024 * 1024  # bytes of a create call
@@ -108,7 +108,7 @@ def _record(asked: Mapping[str, Any], now: int) -> BatchRecord:
     return BatchRecord(
         id=f"batch_{secrets.token_hex(16)}",
         input_file=_text(asked, "input_file_id"),
-        endpoint=_one_of(asked, "endpoint", [endpoint.value for endpoint in Endpoint]),
+        endpoint=_one_of(asked, "endpoint", [endpoint.value for endpoint in ENDPOINTS]),
         status=_window(asked),
         created_at=now,
         expires_at=now + WINDOW,

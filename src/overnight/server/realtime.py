@@ -12,6 +12,9 @@ from overnight.server.models import Models
 from overnight.server.replies import ApiError, json_bytes, json_object, read_body
 from overnight.types import Endpoint
 
+ENDPOINTS = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS)
+"""What is answered, in real time and in batches."""
+
 MOST_BODY = 10 * 1024 * 1024  # bytes
 
 
@@ -24,7 +27,7 @@ class Realtime:
 
     def routes(self) -> list[Route]:
         """The resource."""
-        return [Route(endpoint.value, self._answer, methods=["POST"]) for endpoint in Endpoint]
+        return [Route(endpoint.value, self._answer, methods=["POST"]) for endpoint in ENDPOINTS]
 
     async def _answer(self, request: Request) -> Response:
         body = await read_body(request, MOST_BODY)

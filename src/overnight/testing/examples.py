@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from io import BytesIO
 
-from overnight.ports import Changes, Event
+from overnight.ports import Changes, Event, Submission
 from overnight.types import (
     FINAL_STATES,
     OPEN_STATES,
@@ -219,3 +220,20 @@ def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
         for name, rows in count.items():
             added[name] = added.get(name, 0) + rows
     return added
+
+
+def submission(
+    file_id: FileId | None, endpoint: str, tag: Tag, metadata: Mapping[str, str], content: bytes = b"", model: str = "m"
+) -> Submission:
+    """A submission of these request lines."""
+    return Submission(
+        file_id=file_id,
+        filename="suite.jsonl",
+        model=model,
+        endpoint=endpoint,
+        tag=tag,
+        metadata=metadata,
+        content=lambda: BytesIO(content),
+        size=len(content),
+        rows=content.count(b"\n"),
+    )

@@ -22,7 +22,7 @@ from overnight.testing.openai_fake import FakeOpenAI, Quirks
 from overnight.testing.plays import Stage, Verdict, set_stage
 from overnight.testing.virtual_time import VirtualClock
 from overnight.types import Failure, FailureKind
-from overnight.wire.openai import split_custom_id
+from overnight.wire.custom_ids import split_custom_id
 
 RATES = Rates(375_000, 37_500, 2_250_000)
 """Batch prices of gpt-5.4-mini, so that the job's books and the fake's invoice can be compared to the last digit."""

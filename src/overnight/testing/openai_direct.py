@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
 
 from overnight.errors import ProviderError
-from overnight.ports import BlobWriter, Limits, Submission
+from overnight.ports import BlobWriter, Search, Submission
 from overnight.providers.openai import CUT, LIMITS, SHORT, account_of
 from overnight.testing.openai_fake import KEY, FakeOpenAI, NoAnswer, Refusal
-from overnight.types import Account, Failure, FailureKind, FileId, RemoteBatch, RemoteId, Tag
+from overnight.types import Account, Failure, FailureKind, FileId, Limits, Proof, RemoteBatch, RemoteId
 from overnight.wire import openai as wire
 
 Told = TypeVar("Told")
@@ -24,6 +24,7 @@ class DirectProvider:
 
     name = "openai"
     dialect = "openai"
+    proof: Proof = "tag"
 
     def __init__(
         self,
@@ -75,8 +76,9 @@ class DirectProvider:
         }
         return wire.batch_from(self._ask(self.fake.create, body))
 
-    async def find(self, tag: Tag, file_id: FileId | None, since: float) -> Sequence[RemoteBatch]:
+    async def find(self, search: Search) -> Sequence[RemoteBatch]:
         """Every batch that carries the tag or was made of the file, oldest first."""
+        tag, file_id = search.tag, search.file_id
         batches = [wire.batch_from(document) for document in self._all_batches()]
         found = [batch for batch in batches if batch.tag == tag or (file_id and batch.input_file == file_id)]
         return found[::-1]
@@ -111,6 +113,13 @@ class DirectProvider:
     async def delete_file(self, file_id: FileId) -> None:
         """Delete; a file that is gone counts as deleted."""
         self._is_seen(self.fake.delete_file, file_id)
+
+    async def first_id(self, remote: RemoteBatch) -> str | None:
+        """The tag has proved it."""
+        return None
+
+    async def delete_batch(self, remote_id: RemoteId) -> None:
+        """There is no such call, the record stays."""
 
     async def close(self) -> None:
         """Nothing is held."""

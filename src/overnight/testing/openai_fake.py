@@ -26,6 +26,7 @@ from overnight.testing.openai_batches import (
 from overnight.testing.openai_rows import Answering, Row, echo, end
 from overnight.types import PicoUSD, Tokens
 from overnight.wire import openai as wire
+from overnight.wire.custom_ids import split_custom_id
 from overnight.wire.openai.refusal import Refusal
 
 __all__ = ["Execution", "FakeFile", "FakeOpenAI", "NoAnswer", "Quirks", "Refusal"]
@@ -298,7 +299,7 @@ class FakeOpenAI:
         batch.times["in_progress_at"] = at
 
     def _run(self, batch: FakeBatch, row: Row, at: float) -> None:
-        parts = wire.split_custom_id(row.custom_id)
+        parts = split_custom_id(row.custom_id)
         key = (parts[0], parts[1]) if parts is not None else (row.custom_id, 0)
         word = self._word(key[1], self._turns[key])
         self._turns[key] += 1

@@ -21,9 +21,12 @@ from typing import Self
 import orjson
 
 from overnight.errors import ProviderError
-from overnight.ports import Provider, Submission
+from overnight.ports import Provider, Search
+from overnight.testing.examples import submission
 from overnight.types import Endpoint, Failure, FailureKind, FileId, Outcome, RemoteBatch, RemoteId, RemoteState, Tag
 from overnight.wire import openai as wire
+from overnight.wire.conversation import Asked, Text, Turn
+from overnight.wire.custom_ids import custom_id
 from overnight.wire.jsonl import lines
 
 ROWS = 4
@@ -80,18 +83,24 @@ def input_lines(rows: int = ROWS, run: str = "suiterun") -> bytes:
     """A batch input file of chat rows."""
     made = []
     for ordinal in range(rows):
-        body = wire.request_body(
-            Endpoint.CHAT, "gpt-5.4-mini", [("user", f"say {ordinal} é")], {"max_completion_tokens": 9}, None
-        )
-        made.append(wire.request_line(wire.custom_id(run, ordinal, 0), Endpoint.CHAT, orjson.dumps(body)))
+        asked = Asked("gpt-5.4-mini", (Turn("user", (Text(f"say {ordinal} é"),)),), limit=9)
+        body = wire.request_body(Endpoint.CHAT, asked)
+        made.append(wire.request_line(custom_id(run, ordinal, 0), Endpoint.CHAT, orjson.dumps(body)))
     return b"".join(made)
+
+
+async def uploaded(provider: Provider, filename: str) -> FileId:
+    """The id of a stored input file."""
+    data = input_lines()
+    file_id = await provider.upload(lambda: io.BytesIO(data), len(data), filename)
+    assert file_id is not None
+    return file_id
 
 
 async def submit(provider: Provider, tag: Tag = TAG, filename: str = "suite.jsonl") -> tuple[FileId, RemoteBatch]:
     """Upload and create."""
-    data = input_lines()
-    file_id = await provider.upload(lambda: io.BytesIO(data), len(data), filename)
-    return file_id, await provider.create(Submission(file_id, Endpoint.CHAT, tag, {"job": "suite"}))
+    file_id = await uploaded(provider, filename)
+    return file_id, await provider.create(submission(file_id, Endpoint.CHAT, tag, {"job": "suite"}))
 
 
 class ProviderSuite(ABC):
@@ -119,7 +128,7 @@ class ProviderSuite(ABC):
             assert bytes(blob.data) == world.contents()[ended.output_file]
             replies = [wire.read_line(line, Endpoint.CHAT) for _, _, line in lines([bytes(blob.data)])]
             assert sorted(reply.custom_id for reply in replies) == [
-                wire.custom_id("suiterun", number, 0) for number in range(ROWS)
+                custom_id("suiterun", number, 0) for number in range(ROWS)
             ]
             assert all(reply.outcome is Outcome.SUCCEEDED and reply.text for reply in replies)
 
@@ -129,9 +138,8 @@ class ProviderSuite(ABC):
         """Out of band: what the provider holds is what was given."""
 
         async def story(world: World, provider: Provider) -> None:
-            data = input_lines()
-            file_id = await provider.upload(lambda: io.BytesIO(data), len(data), "exact.jsonl")
-            assert world.contents()[file_id] == data
+            file_id = await uploaded(provider, "exact.jsonl")
+            assert world.contents()[file_id] == input_lines()
             assert await provider.find_files("exact.jsonl") == [file_id]
             assert await provider.find_files("other.jsonl") == []
 
@@ -146,15 +154,15 @@ class ProviderSuite(ABC):
             file_id = await provider.upload(lambda: io.BytesIO(data), len(data), "lost.jsonl")
             before = world.accepted()
             world.lose_next_create()
-            failure = await _failure_of(provider.create(Submission(file_id, Endpoint.CHAT, TAG, {})))
+            failure = await _failure_of(provider.create(submission(file_id, Endpoint.CHAT, TAG, {})))
             assert failure is not None
             assert not failure.proves_refusal
             assert world.accepted() == before + 1
             since = world.now() - 60
-            by_tag = await provider.find(TAG, None, since)
+            by_tag = await provider.find(Search(TAG, None, since))
             assert [batch.input_file for batch in by_tag] == [file_id]
-            assert [batch.id for batch in await provider.find(Tag("none"), file_id, since)] == [by_tag[0].id]
-            assert await provider.find(Tag("none"), None, since) == []
+            assert [batch.id for batch in await provider.find(Search(Tag("none"), file_id, since))] == [by_tag[0].id]
+            assert await provider.find(Search(Tag("none"), None, since)) == []
 
         self._tell(story)
 
@@ -199,15 +207,14 @@ class ProviderSuite(ABC):
         """The fence: refused, or accepted and failed, with the kind that says why."""
 
         async def story(world: World, provider: Provider) -> None:
-            data = input_lines()
-            file_id = await provider.upload(lambda: io.BytesIO(data), len(data), "gone.jsonl")
+            file_id = await uploaded(provider, "gone.jsonl")
             await provider.delete_file(file_id)
-            refused = await _failure_of(provider.create(Submission(file_id, Endpoint.CHAT, TAG, {})))
+            refused = await _failure_of(provider.create(submission(file_id, Endpoint.CHAT, TAG, {})))
             if refused is not None:
                 assert refused.proves_refusal
                 return
             world.wait(world.window / 2)
-            (ended,) = await provider.find(TAG, None, world.now() - world.window)
+            (ended,) = await provider.find(Search(TAG, None, world.now() - world.window))
             assert ended.state is RemoteState.FAILED
             assert ended.failure is not None
             assert ended.failure.kind is FailureKind.FILE
@@ -251,8 +258,8 @@ class ProviderSuite(ABC):
             stranger = world.wrong_key()
             calls: tuple[Awaitable[object], ...] = (
                 stranger.identify(None, None, None),
-                stranger.create(Submission(FileId("file-1"), Endpoint.CHAT, TAG, {})),
-                stranger.find(TAG, None, 0.0),
+                stranger.create(submission(FileId("file-1"), Endpoint.CHAT, TAG, {})),
+                stranger.find(Search(TAG, None, 0.0)),
                 stranger.status([RemoteId("batch_1"), RemoteId("batch_2")]),
             )
             failures = [await _failure_of(call) for call in calls]

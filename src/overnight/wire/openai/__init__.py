@@ -18,35 +18,27 @@ from overnight.wire.openai.objects import (
     list_object,
     output_line,
 )
+from overnight.wire.openai.parts import body_of, logprobs_of
 from overnight.wire.openai.plain import plain_reader
-from overnight.wire.openai.requests import (
-    AnswerFormat,
-    custom_id,
-    custom_id_form,
-    request_body,
-    request_line,
-    split_custom_id,
-    with_custom_id,
-)
+from overnight.wire.openai.requests import request_body, request_line, split_line, with_custom_id
 
 __all__ = [
     "TAG_KEY",
-    "AnswerFormat",
     "batch_from",
     "batch_object",
-    "custom_id",
-    "custom_id_form",
+    "body_of",
     "error_envelope",
     "error_failure",
     "error_line",
     "file_object",
     "list_object",
+    "logprobs_of",
     "not_json_failure",
     "output_line",
     "plain_reader",
     "read_line",
     "request_body",
     "request_line",
-    "split_custom_id",
+    "split_line",
     "with_custom_id",
 ]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
-import orjson
 from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError
 from msgspec.json import Decoder
 
 from overnight.types import Endpoint
-from overnight.wire.jsonl import BOM
+from overnight.wire.strict import strict_json
 
 
 class _Response(Struct):
@@ -40,18 +37,6 @@ _lines = Decoder(_Line)
 _chats = Decoder(_Chat)
 _outputs = Decoder(_Output)
 _lists = Decoder(list[Raw])
-
-
-def strict_json(line: bytes) -> bytes:
-    """The line without its end where it is strict JSON; else what a lenient reader makes of it: NaN is null, bytes that
-    are no UTF-8 are replaced."""
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        text = line.removeprefix(BOM).decode("utf-8", "replace")
-        document = json.loads(text, parse_constant=lambda _: None)
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return line.strip()
 
 
 def body_of(line: bytes) -> bytes | None:
