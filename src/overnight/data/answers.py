@@ -106,6 +106,7 @@ class _Intake:
     places: dict[str, int] = field(init=False)  # position by custom id
     judging: bool = field(init=False)
     plain: PlainReader = field(init=False)
+    shown: Reply = field(default_factory=lambda: Reply("", Outcome.SUCCEEDED))  # what is checked of plain answers
     reports: dict[str | None, int] = field(default_factory=dict)  # of plain answers, by model
     further: dict[int, _Further] = field(default_factory=dict)
     lengths: dict[int, list[int]] = field(default_factory=dict)
@@ -142,7 +143,8 @@ class _Intake:
 
     def good(self, told: Plain) -> bool:
         """Whether a plain answer holds to the job's own rules; counts its label."""
-        if self.check(Reply(told[0], Outcome.SUCCEEDED, text=told[1])) is not None:
+        self.shown.custom_id, self.shown.text = told[:2]
+        if self.check(self.shown) is not None:
             return False
         if self.fields is not None:
             self.labels[self.fields(told[1])[ANSWER]] += 1

@@ -139,13 +139,12 @@ class _Making:
 
     def _cut(self, runs: Iterable[Sequence[int]], width: int) -> Iterator[Sequence[int]]:
         """The places in blocks that together hold so many rows or bytes; `width` bytes of source a row."""
-        lengths = self.joined.best.length
         block: list[int] = []
         size = 0
-        for run in runs:
-            for at in run:
+        for run in filter(None, runs):
+            for at, length in zip(run, picked(self.joined.best.length, run), strict=True):
                 block.append(at)
-                size += width + lengths[at]
+                size += width + length
                 if size >= BLOCK_BYTES or len(block) >= BLOCK_ROWS:
                     yield block
                     block, size = [], 0
