@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from overnight.blobs.files import FileBlobs
 from overnight.core.cost import Rates
+from overnight.data.entries import Entries
 from overnight.data.ledger import entries_of, read_ledger
 from overnight.errors import InvariantError, LocalError
 from overnight.ports import Blobs
@@ -300,6 +301,37 @@ def test_the_segments_of_a_ledger_are_all_of_it(
     apart = [row for one in segments for row in entries_of(home, blobs, one)]
     assert [row.ordinal for row in apart] == sorted(rows)
     assert apart == list(entries_of(home, blobs))
+
+
+COUNTS = st.integers(0, 10**7)
+ENTRIES = st.builds(
+    Entry,
+    st.integers(0, 10**12),
+    st.sampled_from(Outcome),
+    st.none() | st.sampled_from(FailureKind),
+    st.integers(-1, 3),
+    st.integers(0, 10**12),
+    st.integers(0, 2**31 - 1),
+    st.none() | st.builds(Tokens, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS),
+    st.none() | st.integers(0, 10**18),
+    st.integers(0, 99),
+    st.integers(0, 99),
+    st.none() | st.text(max_size=9),
+)
+
+
+@given(st.lists(ENTRIES, max_size=9), st.lists(ENTRIES, max_size=9))
+def test_packed_entries_are_what_they_were(first: list[Entry], second: list[Entry]) -> None:
+    one, other = (Entries.blank(len(rows)) for rows in (first, second))
+    for rows, packed in ((first, one), (second, other)):
+        for at, entry in enumerate(rows):
+            packed[at] = entry
+        assert list(packed) == rows
+    both = Entries.blank(len(one) + len(other) + 1)
+    for packed, at in ((one, 0), (other, len(one))):
+        packed.speak_as(both)
+        both.take(at, packed, 0, len(packed))
+    assert (list(both), both[len(both) - 1]) == ([*first, *second], None)
 
 
 def test_a_damaged_ledger_is_named(blobs: FileBlobs) -> None:

@@ -100,7 +100,7 @@ def test_what_providers_write_is_plain() -> None:
     assert reader is not None
     raw = json.dumps(plain()).encode()
     places = (raw.index(b'"fine"'), 6, raw.index(b"req_1"), 5)
-    assert reader.read(raw) == ("c", "fine", "m", *places, 20, 8, 5, 3)
+    assert reader.read(raw) == ("c", "fine", "m", *places, 20, 8, 5, 3, 0)
     assert reader.read(b"not json") is None
     assert plain_reader(Endpoint.RESPONSES) is None
 

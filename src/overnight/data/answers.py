@@ -288,7 +288,8 @@ class _Money:
 def _sum(rows: Entries) -> _Money:
     inputs, costs = rows.input.tolist(), rows.cost.tolist()
     unknown, priceless = inputs.count(UNKNOWN), costs.count(UNKNOWN)
-    tokens = Tokens(sum(inputs) - unknown * UNKNOWN, sum(rows.cached), sum(rows.output), sum(rows.reasoning))
+    further = (rows.cached, rows.output, rows.reasoning, rows.written)
+    tokens = Tokens(sum(inputs) - unknown * UNKNOWN, *map(sum, further))
     # A cost is not known where the tokens are not; where more are not, it lacks a price.
     return _Money(tokens, sum(costs) - priceless * UNKNOWN, unknown, priceless > unknown)
 
@@ -322,6 +323,7 @@ def _settled(intake: _Intake) -> _Money:
         min(max(usage.cached - kept.tokens.cached, 0), usage.input - kept.tokens.input),
         usage.output - kept.tokens.output,
         max(usage.reasoning - kept.tokens.reasoning, 0),
+        max(usage.written - kept.tokens.written, 0),
     )
     if rest.input >= further.tokens.input and rest.output >= further.tokens.output:
         _book(intake)

@@ -14,9 +14,9 @@ OUTCOMES = (None, *Outcome)
 KINDS = (None, *FailureKind)
 SUCCEEDED = OUTCOMES.index(Outcome.SUCCEEDED)
 UNKNOWN = -1
-"""Tokens (all four, told by `input`) or cost of a row that nobody knows."""
+"""Tokens (all of them, told by `input`) or cost of a row that nobody knows."""
 
-_RECORD = struct.Struct("=3q16i")
+_RECORD = struct.Struct("=3q17i4x")  # in all a multiple of 8, so that columns of both widths are views
 SIZE = _RECORD.size
 """Bytes of a record."""
 _LONGS = SIZE // 8
@@ -82,6 +82,7 @@ class Entries:
         "reports",
         "text_at",
         "text_length",
+        "written",
     )
 
     def __init__(self, data: bytearray, messages: Sequence[str] = (), reports: Sequence[Report] = ()) -> None:
@@ -94,7 +95,7 @@ class Entries:
         self.file, self.length = (ints[at::_INTS] for at in range(10, 12))
         self.text_at, self.text_length, self.id_at, self.id_length = (ints[at::_INTS] for at in range(12, 16))
         self.input, self.cached, self.output, self.reasoning = (ints[at::_INTS] for at in range(16, 20))
-        self.burned, self.paid = (ints[at::_INTS] for at in range(20, 22))
+        self.written, self.burned, self.paid = (ints[at::_INTS] for at in range(20, 23))
 
     @classmethod
     def blank(cls, rows: int) -> Entries:
@@ -108,7 +109,8 @@ class Entries:
         outcome = OUTCOMES[self.outcome[at]]
         if outcome is None:
             return None
-        known, cost = self.input[at] != UNKNOWN, self.cost[at]
+        cost = self.cost[at]
+        used = (self.input, self.cached, self.output, self.reasoning, self.written)
         return Entry(
             self.ordinal[at],
             outcome,
@@ -116,7 +118,7 @@ class Entries:
             self.file[at],
             self.offset[at],
             self.length[at],
-            Tokens(self.input[at], self.cached[at], self.output[at], self.reasoning[at]) if known else None,
+            Tokens(*(column[at] for column in used)) if self.input[at] != UNKNOWN else None,
             None if cost == UNKNOWN else PicoUSD(cost),
             self.burned[at],
             self.paid[at],
@@ -152,7 +154,11 @@ class Entries:
             entry.file,
             entry.length,
             *(0, 0, 0, 0),
-            *((UNKNOWN, 0, 0, 0) if used is None else (used.input, used.cached, used.output, used.reasoning)),
+            *(
+                (UNKNOWN, 0, 0, 0, 0)
+                if used is None
+                else (used.input, used.cached, used.output, used.reasoning, used.written)
+            ),
             entry.burned,
             entry.paid,
         )
@@ -171,7 +177,7 @@ class Entries:
         paid: int,
     ) -> None:
         """The entry of a plain answer."""
-        _, _, _, text_at, text_length, id_at, id_length, taken, cached, made, thought = told
+        _, _, _, text_at, text_length, id_at, id_length, taken, cached, made, thought, written = told
         _RECORD.pack_into(
             self.data,
             at * SIZE,
@@ -192,6 +198,7 @@ class Entries:
             cached,
             made,
             thought,
+            written,
             burned,
             paid,
         )

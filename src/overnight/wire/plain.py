@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-Plain = tuple[str, str, str | None, int, int, int, int, int, int, int, int]
+Plain = tuple[str, str, str | None, int, int, int, int, int, int, int, int, int]
 """Custom id, text, model. Then numbers: where the JSON of the text starts in the line and its length in bytes; the same
-of the request id, as it is and without quotes (length 0: there is none); input, cached, output, reasoning tokens."""
+of the request id, as it is and without quotes (length 0: there is none); input, cached, output, reasoning and written
+tokens (`types.Tokens`)."""
 
 
 class PlainReader(NamedTuple):

@@ -98,4 +98,5 @@ class _Reader:
             (cached.cached_tokens or 0) if cached is not None else 0,
             usage.completion_tokens,
             (thought.reasoning_tokens or 0) if thought is not None else 0,
+            0,
         )
