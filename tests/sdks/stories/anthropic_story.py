@@ -1,5 +1,6 @@
-"""The life of a message batch and what can go wrong with it, as the anthropic SDK tells it: `anthropic_story.py URL`."""
+"""The life of a message batch and what can go wrong with it, as the anthropic SDK tells it: `STORY URL`."""
 
+import contextlib
 import sys
 import time
 
@@ -54,10 +55,8 @@ twice = [request("x", "one"), request("x", "two")]
 assert "must be unique" in str(refused(anthropic.BadRequestError, batches.create, requests=twice))
 refused(anthropic.BadRequestError, batches.create, requests=[])
 canceled = batches.create(requests=[request(f"r{number}", "slow") for number in range(50)])
-try:
+with contextlib.suppress(anthropic.BadRequestError):  # it was over already
     batches.cancel(canceled.id)
-except anthropic.BadRequestError:
-    pass  # it was over already
 over = until_over(canceled.id)
 assert over.request_counts.succeeded + over.request_counts.canceled == 50, over.request_counts
 
