@@ -32,6 +32,10 @@ class Prompt(Struct, frozen=True):
     user: Annotated[str, Meta(description="The request of a row; columns as {{ column }} (Jinja2, sandboxed).")] = ""
     system: Annotated[str | None, Meta(description="System message; a template as well.")] = None
     examples: Annotated[tuple[Example, ...], Meta(description="Earlier turns that show the task.")] = ()
+    images: Annotated[
+        tuple[str, ...], Meta(description="Images of a row: a path (from the source's folder), URL or data URL each.")
+    ] = ()
+    documents: Annotated[tuple[str, ...], Meta(description="PDFs of a row, in the same ways.")] = ()
 
 
 class Answer(Struct, frozen=True):

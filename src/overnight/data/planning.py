@@ -13,6 +13,7 @@ from typing import Any
 from overnight.data import spans
 from overnight.data.batch_size import batch_plan
 from overnight.data.keys import Keys, key_hash, write_hashes
+from overnight.data.media_requests import MediaRequests
 from overnight.data.raw_requests import RawRequests, parse_raw
 from overnight.data.records import DEFAULT_CUT, Block, Cut, Record, Run, SourceChanged, Unreadable
 from overnight.data.requests import PromptRequests, Requests, RequestShape
@@ -21,6 +22,7 @@ from overnight.data.selection import expected, selected
 from overnight.data.shards import ShardSet
 from overnight.data.sources import Source, open_source
 from overnight.data.sources_jsonl import parse_object
+from overnight.data.spool import is_spool
 from overnight.errors import UsageError
 from overnight.ports import Blobs
 from overnight.spec import Spec
@@ -84,10 +86,15 @@ def source_of(spec: Spec, base: Path, blobs: Blobs, *, cut: Cut = DEFAULT_CUT) -
     return open_source(spec.source, base, blobs, parse=parse_raw if spec.raw else parse_object, cut=cut)
 
 
-def requests_of(spec: Spec, shape: RequestShape, columns: Sequence[str], tag: str) -> Requests:
-    """How rows with these columns become requests. Raises `UsageError` where the prompt does not fit."""
+def requests_of(spec: Spec, shape: RequestShape, columns: Sequence[str], tag: str, locator: str = "") -> Requests:
+    """How rows with these columns become requests; `locator` is the source's. Raises `UsageError` where the prompt does
+    not fit."""
     if spec.raw:
         return RawRequests(shape.endpoint, spec.allow_unlimited, tag)
+    if spec.prompt.images or spec.prompt.documents:
+        first = locator.split("\n", maxsplit=1)[0]
+        folder = Path.cwd() if is_spool(first) else Path(first).parent
+        return MediaRequests(spec.prompt, shape, columns, tag, folder)
     return PromptRequests(spec.prompt, shape, columns, tag)
 
 

@@ -113,7 +113,7 @@ class PromptRequests:
         if not prompt.user.strip():
             raise UsageError("prompt.user is empty: say what is asked about a row, with its columns as {{ column }}")
         self._model, self._endpoint, self._tag = shape.model, str(shape.endpoint), tag
-        turns = _turns(prompt, shape.endpoint, columns)
+        turns = turns_of(prompt, shape.endpoint, columns)
         templates = [text for _, text in turns if not isinstance(text, str)]
         self._names = sorted({name for template in templates for name in template.columns})
         if not self._names:
@@ -123,7 +123,7 @@ class PromptRequests:
         self.columns: frozenset[str] | None = frozenset(self._names)
         self._open, (self._first, *self._pieces), order = _around_holes(turns, shape)
         self._holes = [templates[at] for at in order]
-        self._fixed = _fixed_tokens(turns, shape)
+        self._fixed = fixed_tokens(turns, shape)
         copies = shape.extra.get("n") or 1
         self._max_output = None if shape.max_output is None else shape.max_output * copies
 
@@ -178,7 +178,7 @@ class PromptRequests:
 _Turn = tuple[Role, "str | Template"]
 
 
-def _turns(prompt: Prompt, endpoint: Endpoint, columns: Sequence[str]) -> list[_Turn]:
+def turns_of(prompt: Prompt, endpoint: Endpoint, columns: Sequence[str]) -> list[_Turn]:
     """Turns with literal text where no column is named, else with the template."""
     from overnight.data.templates import compile_template  # what only reads answers needs no Jinja2
 
@@ -217,7 +217,7 @@ def _around_holes(turns: Sequence[_Turn], shape: RequestShape) -> tuple[bytes, l
     return start, [*pieces, rest], order
 
 
-def _fixed_tokens(turns: Sequence[_Turn], shape: RequestShape) -> tuple[float, float]:
+def fixed_tokens(turns: Sequence[_Turn], shape: RequestShape) -> tuple[float, float]:
     """The tokens that every row has: literal turns, the frame of each, the schema and the tools."""
     literal = [text for _, text in turns if isinstance(text, str)]
     extras = [shape.parameters, shape.extra, None if shape.answer_format is None else shape.answer_format.schema]

@@ -89,7 +89,7 @@ class Preview:
 
 
 def requests_of(
-    spec: Spec, target: Target, rules: AnswerRules, columns: tuple[str, ...], tag: str
+    spec: Spec, target: Target, rules: AnswerRules, source: Source, tag: str
 ) -> tuple[Requests, OutputLimit | None]:
     """How rows become requests, and the limit of an answer. Raises `UsageError` for templates and parameters that do
     not work."""
@@ -104,7 +104,7 @@ def requests_of(
         limit_field=family(target.provider, target.model, target.base_url).limit_name,
         extra=spec.parameters.get("extra", {}),
     )
-    return requests(spec, shape, columns, tag), limit
+    return requests(spec, shape, source.columns, tag, source.locator), limit
 
 
 def check_kept(spec: Spec, columns: Sequence[str]) -> None:
