@@ -15,7 +15,6 @@ from overnight.data.requests import RequestShape
 from overnight.errors import UsageError
 from overnight.spec import Prompt
 from overnight.types import Endpoint
-from overnight.wire import openai
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 PDF = b"%PDF-1.7\n1 0 obj <</Type /Pages>> 2 0 obj <</Type /Page>> 3 0 obj <</Type/Page >>"
@@ -23,7 +22,7 @@ TAG = "abcd1234"
 
 
 def requests(folder: Path, prompt: Prompt, endpoint: Endpoint = Endpoint.CHAT) -> MediaRequests:
-    shape = RequestShape(openai, endpoint, "m", {}, None, 9)
+    shape = RequestShape("openai", endpoint, "m", {}, None, 9)
     return MediaRequests(prompt, shape, ("image", "text", "pdf"), TAG, folder)
 
 

@@ -20,13 +20,13 @@ from overnight.data import spans
 from overnight.data.batch_size import batch_plan
 from overnight.data.estimates import estimate
 from overnight.data.planning import EMPTY, Planning, Summary, plan_segments, requests_of, source_of
-from overnight.data.records import Cut, SourceChanged
+from overnight.data.raw_requests import RawRequests, parse_raw
+from overnight.data.records import Cut, SourceChanged, Unreadable
 from overnight.data.requests import PromptRequests, RequestShape
 from overnight.data.selection import selected
 from overnight.errors import UsageError
 from overnight.spec import BatchSize, Example, Prompt, Rows, Spec
 from overnight.types import Endpoint, JobId, Limits, Segment, Selection, Shard
-from overnight.wire import openai
 from overnight.wire.conversation import AnswerFormat, Asked, Text, Turn
 from overnight.wire.custom_ids import custom_id
 from overnight.wire.openai import request_body, request_line
@@ -34,7 +34,7 @@ from overnight.wire.openai import request_body, request_line
 JOB = JobId("job-1")
 TAG = "abcd0123"
 LIMITS = Limits(rows=50_000, size=200_000_000, window=86_400, creates_per_hour=2_000, retention=None)
-SHAPE = RequestShape(openai, Endpoint.CHAT, "m-1", {}, None, 7)
+SHAPE = RequestShape("openai", Endpoint.CHAT, "m-1", {}, None, 7)
 CUT = Cut(rows=4, size=10_000)
 ALL = Selection()
 
@@ -133,7 +133,7 @@ def test_lines_are_those_of_the_dialect(
     endpoint: Endpoint, one: str, two: str, system: str | None, ordinal: int, with_format: bool
 ) -> None:
     answer = AnswerFormat("a", {"type": "object"}) if with_format and endpoint is not Endpoint.EMBEDDINGS else None
-    shape = RequestShape(openai, endpoint, "m", {"temperature": 0}, answer, None)
+    shape = RequestShape("openai", endpoint, "m", {"temperature": 0}, answer, None)
     literal = None if system is None else "S " + system.replace("{", "").replace("\r", "").rstrip("\n") + "."
     for used in (literal, "S {{ one }}"):
         prompt = Prompt(user="{{ two }}/{{ one }}", system=used, examples=(Example(user="{{ a }}", assistant=one),))
@@ -200,7 +200,7 @@ def test_rows_in_blocks_are_planned_like_rows_one_by_one(
 
 
 def test_output_limits_count_every_copy() -> None:
-    shape = RequestShape(openai, Endpoint.CHAT, "m", {}, None, 10, extra={"n": 3})
+    shape = RequestShape("openai", Endpoint.CHAT, "m", {}, None, 10, extra={"n": 3})
     requests = PromptRequests(Prompt(user="{{ a }}"), shape, ("a",), TAG)
     assert requests.request(0, 0, requests.render({"a": "x"})).max_output == 30
 
@@ -517,3 +517,25 @@ def test_raw_lines_without_limit_may_be_allowed_and_ids_are_checked(tmp_path: Pa
     assert "line 2: the key (custom_id) is the same as in" in refusal(Book(book.blobs), twice)
     (tmp_path / "a.csv").write_text("a\n1\n")
     assert "raw requests are lines of JSON" in refusal(book, spec_of(tmp_path / "a.csv", raw=True))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "endpoint", "line", "frame", "limit"),
+    [
+        ("anthropic", Endpoint.MESSAGES, {"model": "c", "max_tokens": 5}, "params", 5),
+        ("gemini", Endpoint.GENERATE, {"contents": [], "generationConfig": {"maxOutputTokens": 7}}, "request", 7),
+        ("vertex", Endpoint.GENERATE, {"contents": [], "generation_config": {"max_output_tokens": 8}}, "request", 8),
+    ],
+)
+def test_raw_lines_of_other_dialects(
+    dialect: str, endpoint: Endpoint, line: dict[str, Any], frame: str, limit: int
+) -> None:
+    raw = RawRequests(RequestShape(dialect, endpoint, "m", {}, None, 0), False, TAG)
+    plain, framed = parse_raw(orjson.dumps(line)), parse_raw(orjson.dumps({"key": "k", frame: line}))
+    assert (plain["custom_id"], framed["custom_id"]) == (None, "k")
+    assert plain["body"] == framed["body"]
+    assert raw.render(plain).peek.limit == limit
+    with pytest.raises(Unreadable, match=f"has its body in `{frame}`, not in `body`"):
+        raw.render(parse_raw(orjson.dumps({"custom_id": "k", "body": line})))
+    with pytest.raises(Unreadable, match=r"no limit on the output: set .*ax_?[oOt]"):
+        raw.render(parse_raw(orjson.dumps({frame: {"model": "c"}})))

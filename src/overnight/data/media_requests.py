@@ -84,7 +84,7 @@ class MediaRequests:
         turns[-1] = Turn("user", (*media, *turns[-1].parts))
         shape = self._shape
         try:
-            body = shape.dialect.request_body(shape.endpoint, shape.asked(turns, self._shared))
+            body = shape.spoken.request_body(shape.endpoint, shape.asked(turns, self._shared))
         except Unsayable as error:
             raise Unreadable(str(error)) from None
         return Rendered(dumps(body), tokens, ceiling)
@@ -92,7 +92,7 @@ class MediaRequests:
     def request(self, ordinal: int, generation: int, rendered: Rendered) -> Request:
         """As `Requests.request`."""
         shape, (body, tokens, ceiling) = self._shape, rendered
-        line = shape.dialect.request_line(custom_id(self._tag, ordinal, generation), shape.endpoint, body)
+        line = shape.spoken.request_line(custom_id(self._tag, ordinal, generation), shape.endpoint, body)
         return Request(shape.model, str(shape.endpoint), line, tokens, ceiling, shape.max_output, 1)
 
     def request_all(self, first: int, generation: int, rows: Sequence[Values | None]) -> None:

@@ -90,7 +90,7 @@ def requests_of(spec: Spec, shape: RequestShape, columns: Sequence[str], tag: st
     """How rows with these columns become requests; `locator` is the source's. Raises `UsageError` where the prompt does
     not fit."""
     if spec.raw:
-        return RawRequests(shape.endpoint, spec.allow_unlimited, tag)
+        return RawRequests(shape, spec.allow_unlimited, tag)
     if spec.prompt.images or spec.prompt.documents:
         first = locator.split("\n", maxsplit=1)[0]
         folder = Path.cwd() if is_spool(first) else Path(first).parent

@@ -4,46 +4,70 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from overnight.core.parameters import GENERATING
 from overnight.data.estimates import estimate
 from overnight.data.records import Unreadable
-from overnight.data.requests import Request
+from overnight.data.requests import Request, RequestShape
 from overnight.types import Endpoint
 from overnight.wire.custom_ids import custom_id
 from overnight.wire.dialect import Dialect
-from overnight.wire.openai import request_line
 
 Values = Mapping[str, Any]
 
 _URL = re.compile(r"/v1/[a-z0-9_/-]+")
-_GENERATING = frozenset({Endpoint.CHAT, Endpoint.RESPONSES, "/v1/completions"})
+_GENERATING = GENERATING | {Endpoint.COMPLETIONS}
 
 
 class _Line(msgspec.Struct):
+    """A batch line of any dialect."""
+
     custom_id: str | None = None
+    key: str | None = None
     method: str | None = None
     url: str | None = None
     body: msgspec.Raw = msgspec.Raw()
+    params: msgspec.Raw = msgspec.Raw()
+    request: msgspec.Raw = msgspec.Raw()
 
 
-class _Body(msgspec.Struct):
+_FRAMES: Final[Mapping[str, str]] = {"openai": "body", "anthropic": "params", "gemini": "request", "vertex": "request"}
+"""The field of a batch line in which its body stands, by dialect."""
+
+
+class _Generation(msgspec.Struct, rename={"most": "maxOutputTokens", "count": "candidateCount"}):
+    most: int | None = None
+    count: int | None = None
+    max_output_tokens: int | None = None
+    candidate_count: int | None = None
+
+
+class _Body(msgspec.Struct, rename={"generation": "generationConfig"}):
+    """What has to be known of a body, in the words of every dialect."""
+
     model: str | None = None
     stream: bool | None = None
     n: int | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     max_output_tokens: int | None = None
+    generation: _Generation | None = None
+    generation_config: _Generation | None = None
     input: msgspec.Raw = msgspec.Raw()
 
     @property
     def limit(self) -> int | None:
         """Output tokens that are not exceeded."""
-        limits = (self.max_tokens, self.max_completion_tokens, self.max_output_tokens)
+        google = self.generation or self.generation_config or _Generation()
+        limits = (
+            *(self.max_tokens, self.max_completion_tokens, self.max_output_tokens),
+            *(google.most, google.max_output_tokens),
+        )
         given = [limit for limit in limits if limit is not None]
-        return max(given) * (self.n or 1) if given else None
+        return max(given) * (self.n or google.count or google.candidate_count or 1) if given else None
 
 
 class _Rendered(NamedTuple):
@@ -58,8 +82,9 @@ _read_inputs = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def parse_raw(line: bytes) -> Values:
-    """`{custom_id, method, url, body}` of a batch line, or of a line that is a body itself: then the first three are
-    None. `body` is bytes as they stand in the line. Raises `Unreadable`. For `open_source(parse=)`."""
+    """`{custom_id, method, url, frame, body}` of a batch line of any dialect, or of a line that is a body itself: then
+    all but the last are None. `frame` is the field that held the body, `body` bytes as they stand in the line. Raises
+    `Unreadable`. For `open_source(parse=)`."""
     try:
         line.decode()
         found = _read_line(line)
@@ -69,10 +94,16 @@ def parse_raw(line: bytes) -> Values:
         raise Unreadable(f"no batch line: {error}") from error
     except msgspec.DecodeError as error:
         raise Unreadable(f"no valid JSON ({error})") from error
-    body = bytes(found.body)
-    if not body and (found.custom_id, found.method, found.url) != (None, None, None):
+    framed = {name: bytes(getattr(found, name)) for name in dict.fromkeys(_FRAMES.values())}
+    frames = [name for name, body in framed.items() if body]
+    told = found.custom_id if found.custom_id is not None else found.key
+    if len(frames) > 1:
+        raise Unreadable(f"a batch line has one of {' and '.join(frames)}")
+    if not frames and (told, found.method, found.url) != (None, None, None):
         raise Unreadable("a batch line needs a body")
-    return {"custom_id": found.custom_id, "method": found.method, "url": found.url, "body": body or line.strip()}
+    frame = frames[0] if frames else None
+    body = line.strip() if frame is None else framed[frame]
+    return {"custom_id": told, "method": found.method, "url": found.url, "frame": frame, "body": body}
 
 
 def sent_request(line: bytes, model: str, endpoint: str, spoken: Dialect) -> Request:
@@ -82,13 +113,14 @@ def sent_request(line: bytes, model: str, endpoint: str, spoken: Dialect) -> Req
 
 
 class RawRequests:
-    """Requests whose bodies the user wrote. `endpoint` is meant where a line names none. Without `allow_unlimited` a
-    generating request that limits no output is refused."""
+    """Requests whose bodies the user wrote, in the dialect of the shape. Its endpoint is meant where a line names none,
+    its model where a body has no place for one. Without `allow_unlimited` a generating request that limits no output
+    is refused."""
 
     columns: frozenset[str] | None = None
 
-    def __init__(self, endpoint: Endpoint, allow_unlimited: bool, tag: str) -> None:
-        self._endpoint = endpoint
+    def __init__(self, shape: RequestShape, allow_unlimited: bool, tag: str) -> None:
+        self._shape = shape
         self._allow_unlimited = allow_unlimited
         self._tag = tag
 
@@ -98,28 +130,38 @@ class RawRequests:
 
     def render(self, values: Values) -> _Rendered:
         """The checked request. Raises `Unreadable` with what is wrong."""
-        url = values["url"] or str(self._endpoint)
+        url = values["url"] or str(self._shape.endpoint)
+        frame = _FRAMES[self._shape.dialect]
+        if values["frame"] not in {None, frame}:
+            raise Unreadable(
+                f"a batch line of {self._shape.dialect} has its body in `{frame}`, not in `{values['frame']}`"
+            )
         try:
             peek = _read_body(values["body"])
         except msgspec.DecodeError as error:
             raise Unreadable(f"body: {error}") from error
         if values["method"] not in {None, "POST"}:
             raise Unreadable("method must be POST")
-        if not _URL.fullmatch(url):
+        if self._shape.dialect == "openai" and not _URL.fullmatch(url):
             raise Unreadable("url must be a path such as /v1/chat/completions")
-        if not peek.model:
-            raise Unreadable("body.model is missing")
+        if self._shape.dialect != "openai" and values["url"] is not None:
+            raise Unreadable(f"a batch line of {self._shape.dialect} has no url")
+        if self._shape.dialect in {"openai", "anthropic"} and not peek.model:
+            raise Unreadable(f"{frame}.model is missing")
         if peek.stream:
-            raise Unreadable("body.stream must not be true in a batch")
+            raise Unreadable(f"{frame}.stream must not be true in a batch")
         if url in _GENERATING and peek.limit is None and not self._allow_unlimited:
-            raise Unreadable(f"no limit on the output: set body.{_limit_name(url)}, or allow it (--allow-unlimited)")
+            told = f"{frame}.{_limit_name(url)}"
+            raise Unreadable(f"no limit on the output: set {told}, or allow it (--allow-unlimited)")
         return _Rendered(url, values["body"], peek)
 
     def request(self, ordinal: int, generation: int, rendered: _Rendered) -> Request:
         """As `Requests.request`."""
         url, body, peek = rendered
-        line = request_line(custom_id(self._tag, ordinal, generation), url, body)
-        return Request(peek.model or "", url, line, *estimate(body.decode()), peek.limit, _inputs(peek, url))
+        line = self._shape.spoken.request_line(custom_id(self._tag, ordinal, generation), url, body)
+        return Request(
+            peek.model or self._shape.model, url, line, *estimate(body.decode()), peek.limit, _inputs(peek, url)
+        )
 
     def request_all(self, first: int, generation: int, rows: Sequence[Values | None]) -> None:
         """As `Requests.request_all`: every body needs a look of its own."""
@@ -131,6 +173,8 @@ def _limit_name(url: str) -> str:
             return "max_completion_tokens"
         case Endpoint.RESPONSES:
             return "max_output_tokens"
+        case Endpoint.GENERATE:
+            return "generationConfig.maxOutputTokens"
         case _:
             return "max_tokens"
 

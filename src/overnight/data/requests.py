@@ -17,7 +17,7 @@ from overnight.spec import Prompt
 from overnight.types import Endpoint
 from overnight.wire.conversation import AnswerFormat, Asked, Role, Text, Turn, Unsayable
 from overnight.wire.custom_ids import custom_id, custom_id_form
-from overnight.wire.dialect import Dialect
+from overnight.wire.dialect import Dialect, dialect
 
 if TYPE_CHECKING:
     from overnight.data.templates import Template
@@ -32,7 +32,7 @@ _WITHOUT_TURNS = frozenset(Endpoint) - {Endpoint.CHAT, Endpoint.RESPONSES, Endpo
 class RequestShape:
     """What the requests of a job have in common."""
 
-    dialect: Dialect
+    dialect: str
     endpoint: Endpoint
     model: str
     parameters: Mapping[str, Any]
@@ -43,6 +43,11 @@ class RequestShape:
     extra: Mapping[str, Any] = field(default_factory=dict)
     cache: bool = False
     """Whether what all rows share is to be kept in the provider's prompt cache."""
+
+    @property
+    def spoken(self) -> Dialect:
+        """The dialect's functions."""
+        return dialect(self.dialect)
 
     def asked(self, turns: Sequence[Turn], shared: int = 0) -> Asked:
         """The request with these turns, of which the first `shared` are the same in every row."""
@@ -205,10 +210,10 @@ def _around_holes(turns: Sequence[_Turn], shape: RequestShape) -> tuple[bytes, l
     filled_in = [Turn(role, (Text(text if isinstance(text, str) else next(fill)),)) for role, text in turns]
     shared = next((at for at, (_, text) in enumerate(turns) if not isinstance(text, str)), 0)
     try:
-        body = shape.dialect.request_body(shape.endpoint, shape.asked(filled_in, shared))
+        body = shape.spoken.request_body(shape.endpoint, shape.asked(filled_in, shared))
     except Unsayable as error:
         raise UsageError(str(error)) from None
-    start, rest = shape.dialect.request_line(stem, shape.endpoint, dumps(body)).split(stem.encode(), 1)
+    start, rest = shape.spoken.request_line(stem, shape.endpoint, dumps(body)).split(stem.encode(), 1)
     order = sorted(range(len(marks)), key=lambda at: rest.index(marks[at].encode()))
     pieces = []
     for at in order:

@@ -25,7 +25,6 @@ from overnight.ports import Blobs, Changes, Clock, Event, Lease, Store
 from overnight.prices import Prices
 from overnight.spec import Spec
 from overnight.types import BatchState, Hold, Job, Limits, PicoUSD, Segment, Selection, Tokens
-from overnight.wire.dialect import dialect
 
 WHOLE = Selection()
 DISK_MARGIN = 200_000_000
@@ -95,7 +94,7 @@ def requests_of(
     not work."""
     limit = output_limit(spec, target.provider, target.model, target.base_url, rules.schema)
     shape = RequestShape(
-        dialect=dialect(target.dialect),
+        dialect=target.dialect,
         endpoint=endpoint_of(spec, target.provider),
         model=target.model,
         parameters={} if spec.raw else sent(spec, target.provider, target.model, target.base_url),
