@@ -14,7 +14,7 @@ import random
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -112,18 +112,31 @@ class Http:
         """POST of JSON, exactly once, on a pooled connection."""
         return await self._send("POST", path, timeout, data=body, content_type="application/json")
 
-    async def post_alone(self, path: str, body: bytes, *, timeout: float) -> Answer:
+    async def post_alone(
+        self, path: str, body: bytes | Iterator[bytes], *, timeout: float, size: int | None = None
+    ) -> Answer:
         """POST of JSON, exactly once, on a connection made for it and closed after it. Nothing of the body leaves later
-        than `timeout` seconds of real time after the call, even when this process or machine stood still meanwhile."""
+        than `timeout` seconds of real time after the call, even when this process or machine stood still meanwhile. A
+        body in pieces (made in a worker thread, never empty) needs its `size`; where it turns out to be another, the
+        body stays unfinished."""
         latest = self._elapsed() + timeout
+        pieces = iter((body,)) if isinstance(body, bytes) else body
+        length = len(body) if isinstance(body, bytes) else size
+        assert length is not None
 
         async def content() -> AsyncIterator[bytes]:
-            if self._elapsed() > latest:
-                raise TimeoutError("too late to send")
-            yield body
+            left = length
+            while left > 0:
+                piece = next(pieces, b"") if isinstance(body, bytes) else await asyncio.to_thread(next, pieces, b"")
+                if self._elapsed() > latest:
+                    raise TimeoutError("too late to send")
+                if not piece or len(piece) > left:
+                    raise ConnectionError("the body is not as long as it was said to be")
+                left -= len(piece)
+                yield piece
 
         return await self._send(
-            "POST", path, timeout, data=content(), size=len(body), content_type="application/json", alone=True
+            "POST", path, timeout, data=content(), size=length, content_type="application/json", alone=True
         )
 
     async def upload(

@@ -103,16 +103,24 @@ def status(code, *fields, body=b"{}"):
 # ------------------------------------------------------------------------------------- a POST leaves once
 
 
+WAYS = {
+    "pooled": lambda client: client.post("/batches", b"{}"),
+    "alone": lambda client: client.post_alone("/batches", b"{}", timeout=5),
+    "streamed": lambda client: client.post_alone("/batches", iter([b"{", b"}"]), size=2, timeout=5),
+}
+
+
 @pytest.mark.parametrize("end", ["fin", "rst"])
 @pytest.mark.parametrize("reused", [False, True])
-@pytest.mark.parametrize("alone", [False, True])
-def test_a_post_whose_connection_ends_is_not_sent_again(end, reused, alone):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_post_whose_connection_ends_is_not_sent_again(end, reused, way):
     async def story():
+        alone = way != "pooled"
         async with serving(*([OK] if reused else []), end) as raw, http(raw.url) as client:
             if reused:
                 await client.post("/batches", b"{}")
             with pytest.raises(ProviderError) as raised:
-                await (client.post_alone("/batches", b"{}", timeout=5) if alone else client.post("/batches", b"{}"))
+                await WAYS[way](client)
             assert raised.value.failure.kind is FailureKind.TRANSIENT
             assert not raised.value.failure.proves_refusal
             assert raised.value.failure.status is None
@@ -147,6 +155,49 @@ def test_nothing_of_a_create_leaves_after_its_deadline():
                 await client.post_alone("/batches", b"{}", timeout=120)
             assert not raised.value.failure.proves_refusal
             assert raw.bodies in ([], [None])
+
+    run(story)
+
+
+def test_a_streamed_create_is_sent_whole_and_with_its_length():
+    async def story():
+        pieces = [b"[", b"x" * 700_000, b"y" * 700_000, b"]"]
+        size = sum(map(len, pieces))
+        async with serving() as raw, http(raw.url) as client:
+            await client.get("/files")
+            await client.post_alone("/batches", iter(pieces), size=size, timeout=5)
+            assert raw.bodies[1] == b"".join(pieces)
+            assert ("content-length", str(size)) in raw.fields(1)
+            assert ("connection", "close") in raw.fields(1)
+            assert "transfer-encoding" not in dict(raw.fields(1))
+            assert raw.connections == 2
+
+    run(story)
+
+
+@pytest.mark.parametrize("sent", [1, 2])
+def test_a_streamed_create_stops_at_its_deadline_and_so_is_never_whole(sent):
+    async def story():
+        moments = [0.0] * (sent + 1)
+        async with serving() as raw, http(raw.url, elapsed=lambda: moments.pop(0) if moments else 121.0) as client:
+            with pytest.raises(ProviderError) as raised:
+                await client.post_alone("/batches", iter([b"[", b"1", b"]"]), size=3, timeout=120)
+            assert not raised.value.failure.proves_refusal
+            await asyncio.sleep(0.01)
+            assert raw.bodies == [None]  # the head came, and never all of the body
+
+    run(story)
+
+
+@pytest.mark.parametrize("pieces", [[b"[", b"]"], [b"[", b"1", b"23]"], []])
+def test_a_create_whose_body_is_of_another_length_is_never_whole(pieces):
+    async def story():
+        async with serving() as raw, http(raw.url) as client:
+            with pytest.raises(ProviderError) as raised:
+                await client.post_alone("/batches", iter(pieces), size=3, timeout=5)
+            assert not raised.value.failure.proves_refusal
+            await asyncio.sleep(0.01)
+            assert raw.bodies == [None] or not raw.bodies
 
     run(story)
 
