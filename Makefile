@@ -46,7 +46,7 @@ $(VENV)/local: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,parquet,pydantic]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,parquet,pydantic,vertex]' --group dev
 	@touch $@
 
 # The SDKs that the server is tested with: three generations for Python, the newest for Node (with a Node of its own).
