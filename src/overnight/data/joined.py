@@ -17,6 +17,7 @@ GAP = 8 << 10
 """Bytes between two wanted answers that are cheaper to read along than to skip by another call."""
 READ = 8 << 20
 """Most bytes of one read, but for one answer that is longer."""
+_NOTHING_HELD = ((-1, -1), 0, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Joined:
     remotes: list[str | None] = field(init=False)  # by number of the batch
     beside: dict[int, Spent] = field(default_factory=dict)
     _readers: dict[tuple[int, int], BlobReader] = field(default_factory=dict)
-    _held: tuple[tuple[int, int], int, bytes] = ((-1, -1), 0, b"")
+    _held: tuple[tuple[int, int], int, bytes] = _NOTHING_HELD
 
     def __post_init__(self) -> None:
         """Success beats failure, then the higher rank, then the later batch; a batch that the provider accepted twice
@@ -113,12 +114,14 @@ class Joined:
                     for slot, offset in zip(run, within, strict=True):
                         start = offset + starts[slot]
                         part[slot] = data[start : start + sizes[slot]]
+                del data  # `_read` alone decides how long it is held
         return found
 
     def _read(self, name: tuple[int, int], first: int, end: int) -> tuple[int, bytes]:
         """Bytes of a file that hold those asked for, and where they start: those read last, where that will do."""
         held, start, data = self._held
         if held != name or first < start or end > start + len(data):
+            self._held, data = _NOTHING_HELD, b""  # it is let go before as much comes again
             start, data = first, self._reader(*name).read_at(first, end - first)
             self._held = name, start, data
         return start, data

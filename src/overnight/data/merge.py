@@ -43,6 +43,7 @@ def merge(parts: Parts, path: Path, which: Which = "finished") -> MergeSummary:
     with TableWriter(path, layout.columns) as table:
         for block in _table(parts, layout, which, tally):
             table.write(block)
+            del block  # before the next one is made
         table.commit()
     return tally.summary()
 
