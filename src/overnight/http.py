@@ -72,7 +72,8 @@ def boot_seconds() -> float:
 
 class Http:
     """One API behind one base URL. Calls return an `Answer` whatever its status, and raise `ProviderError` (transient,
-    without a status) where no whole answer came. Paths are relative to the base URL and start with `/`."""
+    without a status) where no whole answer came. Paths are relative to the base URL and start with `/`. `authorize` is
+    asked before every request for the value of its authorization header, and may raise `ProviderError` itself."""
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class Http:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         elapsed: Callable[[], float] = boot_seconds,
+        authorize: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self.base_url = checked_base_url(base_url)
         self.host = urlsplit(self.base_url).netloc
@@ -97,6 +99,7 @@ class Http:
         self._jitter = jitter
         self._uploads = asyncio.Semaphore(UPLOADS)
         self._elapsed = elapsed
+        self._authorize = authorize
         self._shared: aiohttp.ClientSession | None = None
         self._single: aiohttp.ClientSession | None = None
 
@@ -182,7 +185,9 @@ class Http:
             wait = 0.5 * 2**number * (0.5 + self._jitter() / 2)
             try:
                 answer = await send()
-            except ProviderError:
+            except ProviderError as error:
+                if error.failure.kind is not FailureKind.TRANSIENT:
+                    raise
                 await self._sleep(wait)
                 continue
             asked = answer.retry_after or 0.0
@@ -210,6 +215,8 @@ class Http:
             headers["accept"] = accept
         if size is not None:
             headers["content-length"] = str(size)
+        if self._authorize is not None:
+            headers |= checked({"authorization": await self._authorize()})
         session = self._session(alone)
         try:
             async with (

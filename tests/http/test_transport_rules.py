@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from overnight.errors import ProviderError, UsageError
 from overnight.http import KEEPALIVE, TRIES, UPLOADS, Answer, Http, checked_base_url, is_loopback
-from overnight.types import FailureKind
+from overnight.types import Failure, FailureKind
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -391,6 +391,38 @@ def test_the_servers_wish_is_waited_for_when_it_is_short():
         async with serving(status(429, "retry-after: 3600")) as raw, http(raw.url) as client:
             answer = await client.get("/files")
             assert (answer.status, answer.retry_after, client.waits) == (429, 3600.0, [])
+
+    run(story)
+
+
+def test_the_authorization_is_asked_before_every_request():
+    async def story():
+        tokens = iter(["Bearer one", "Bearer two", "Bearer three"])
+
+        async def authorize():
+            return next(tokens)
+
+        async with serving(status(503)) as raw, http(raw.url, authorize=authorize) as client:
+            await client.get("/files")
+            await client.post_alone("/batches", b"{}", timeout=5.0)
+            assert [dict(raw.fields(at))["authorization"] for at in range(3)] == [
+                "Bearer one",
+                "Bearer two",
+                "Bearer three",
+            ]
+
+    run(story)
+
+
+def test_where_no_authorization_can_be_had_nothing_leaves_and_nothing_is_tried_again():
+    async def story():
+        async def authorize():
+            raise ProviderError(Failure(FailureKind.ACCOUNT, "no credentials", proves_refusal=True))
+
+        async with serving() as raw, http(raw.url, authorize=authorize) as client:
+            with pytest.raises(ProviderError, match="no credentials"):
+                await client.get("/files")
+            assert (raw.connections, client.waits) == (0, [])
 
     run(story)
 
