@@ -9,7 +9,9 @@ from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
 
 from overnight.errors import ProviderError
 from overnight.ports import BlobWriter, Search, Submission
-from overnight.providers.openai import CUT, LIMITS, SHORT, account_of
+from overnight.providers.accounts import account_of
+from overnight.providers.downloads import CUT, SHORT
+from overnight.providers.openai import LIMITS
 from overnight.testing.openai_fake import KEY, FakeOpenAI, NoAnswer, Refusal
 from overnight.types import Account, Failure, FailureKind, FileId, Limits, Proof, RemoteBatch, RemoteId
 from overnight.wire import openai as wire
