@@ -25,8 +25,9 @@ async def fetch(
     sleep: Callable[[float], Awaitable[object]],
 ) -> None:
     """Let `get` write into the sink until the file is whole; a further try compares by checksum what is written
-    already, and goes on behind it. After three tries it raises `ProviderError`, with code `download_short` where the last two
-    brought the same whole answer, else `download_cut` where something came; the sink then holds that beginning."""
+    already, and goes on behind it. After three tries it raises `ProviderError`, with code `download_short` where the
+    last two brought the same whole answer, else `download_cut` where something came; the sink then holds that
+    beginning."""
     failure = CUT
     for number in range(DOWNLOADS):
         if number:
