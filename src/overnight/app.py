@@ -13,6 +13,7 @@ from overnight.config import Config, make_home
 from overnight.core.catalog import PROVIDERS
 from overnight.errors import UsageError
 from overnight.ports import Blobs, Clock, Journal, ObjectStore, Provider, Store, Upstream
+from overnight.spec import Spec
 from overnight.types import JobId, Limits
 
 HOME_ID = "home-id"  # the blob that holds it
@@ -106,11 +107,12 @@ class Workspace:
         """What the provider's batches may hold."""
         return PROVIDERS[name].limits
 
-    def provider(self, name: str, job_id: JobId, base_url: str | None, create_timeout: float) -> Provider:
-        """The batch API behind a model's first word. Raises `UsageError` where its key is missing."""
+    def provider(self, name: str, job_id: JobId, spec: Spec) -> Provider:
+        """The batch API behind a model's first word, as the spec wants it. Raises `UsageError` where its key is
+        missing."""
         from overnight.providers.openai import BASE_URL, OpenAIProvider
 
-        access = self.config.access[name]
+        access, base_url = self.config.access[name], spec.base_url
         if name in OWN_SERVERS and base_url is None:
             from overnight.providers.local import LocalProvider
 
@@ -122,7 +124,7 @@ class Workspace:
             organization=access.organization,
             project=access.project,
             proxy=self.config.proxy,
-            create_timeout=create_timeout,
+            create_timeout=spec.policy.create_timeout,
         )
 
 

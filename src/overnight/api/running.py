@@ -176,7 +176,7 @@ class Running:
         """The job's batch API."""
         spec = spec_of(job)
         target = self.target(spec)
-        provider = self.home.provider(target.provider, job.id, spec.base_url, spec.policy.create_timeout)
+        provider = self.home.provider(target.provider, job.id, spec)
         try:
             yield provider
         finally:

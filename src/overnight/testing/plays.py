@@ -36,7 +36,7 @@ class PlayedHome(Workspace):
 
     played: Provider
 
-    def provider(self, name: str, job_id: JobId, base_url: str | None, create_timeout: float) -> Provider:
+    def provider(self, name: str, job_id: JobId, spec: Spec) -> Provider:
         """The fake, whatever is asked."""
         return self.played
 
