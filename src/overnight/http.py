@@ -73,7 +73,7 @@ def boot_seconds() -> float:
 class Http:
     """One API behind one base URL. Calls return an `Answer` whatever its status, and raise `ProviderError` (transient,
     without a status) where no whole answer came. Paths are relative to the base URL and start with `/`. `authorize` is
-    asked before every request for the value of its authorization header, and may raise `ProviderError` itself."""
+    asked before every request for the headers that authorize it, and may raise errors of its own."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Http:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         elapsed: Callable[[], float] = boot_seconds,
-        authorize: Callable[[], Awaitable[str]] | None = None,
+        authorize: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
     ) -> None:
         self.base_url = checked_base_url(base_url)
         self.host = urlsplit(self.base_url).netloc
@@ -216,7 +216,7 @@ class Http:
         if size is not None:
             headers["content-length"] = str(size)
         if self._authorize is not None:
-            headers |= checked({"authorization": await self._authorize()})
+            headers |= checked(await self._authorize())
         session = self._session(alone)
         try:
             async with (

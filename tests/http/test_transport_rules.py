@@ -400,7 +400,7 @@ def test_the_authorization_is_asked_before_every_request():
         tokens = iter(["Bearer one", "Bearer two", "Bearer three"])
 
         async def authorize():
-            return next(tokens)
+            return {"authorization": next(tokens)}
 
         async with serving(status(503)) as raw, http(raw.url, authorize=authorize) as client:
             await client.get("/files")
