@@ -32,6 +32,12 @@ class Prompt(Struct, frozen=True):
     user: Annotated[str, Meta(description="The request of a row; columns as {{ column }} (Jinja2, sandboxed).")] = ""
     system: Annotated[str | None, Meta(description="System message; a template as well.")] = None
     examples: Annotated[tuple[Example, ...], Meta(description="Earlier turns that show the task.")] = ()
+    cache: Annotated[
+        bool,
+        Meta(
+            description="Mark what all rows share (system, examples) for the provider's prompt cache (Anthropic: 1 h)."
+        ),
+    ] = False
     images: Annotated[
         tuple[str, ...], Meta(description="Images of a row: a path (from the source's folder), URL or data URL each.")
     ] = ()
@@ -105,6 +111,9 @@ class Policy(Struct, frozen=True):
         float, Meta(ge=0, description="Longest wait in seconds before failed rows go out again.")
     ] = 3600
     keep_remote: Annotated[bool, Meta(description="Do not delete our files at the provider in the end.")] = False
+    delete_batches: Annotated[
+        bool, Meta(description="Delete the records of collected batches as well, where the API can (Anthropic).")
+    ] = False
     create_timeout: Annotated[float, Meta(gt=0, description="Seconds a create call may take.")] = 120
 
 
@@ -118,6 +127,13 @@ class Spec(Struct, frozen=True):
     tags: Annotated[tuple[str, ...], Meta(description="For finding jobs again.")] = ()
     key: Annotated[str | None, Meta(description="Column that names a row; unset: the row's number.")] = None
     base_url: Annotated[str | None, Meta(description="Where the API is, when not the provider's own.")] = None
+    api_version: Annotated[
+        str | None,
+        Meta(description="Version of the API, where it has several (Anthropic: the anthropic-version header)."),
+    ] = None
+    betas: Annotated[
+        tuple[str, ...], Meta(description="Beta features to ask for (Anthropic: output-300k-2026-03-24 and others).")
+    ] = ()
     endpoint: Annotated[
         Literal["chat", "responses", "embeddings"] | None, Meta(description="Job kind; default chat.")
     ] = None

@@ -1,7 +1,8 @@
-"""Model families of OpenAI: what each takes, as far as it is certain. The rest passes and is left to the provider.
+"""Model families: what each takes, as far as it is certain. The rest passes and is left to the provider.
 
-Sources: OpenAI's guides for reasoning models, the latest model and deployment (as of November 2026), and its answers to
-refused parameters. Models behind another base URL belong to no family.
+Sources: OpenAI's guides for reasoning models, the latest model and deployment; Anthropic's for models, adaptive
+thinking and migration (as of November 2026); their answers to refused parameters. Models behind another base URL belong
+to no family.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import Enum
 from typing import Final
 
 OPENAI_HOST: Final = "api.openai.com"
+ANTHROPIC_HOST: Final = "api.anthropic.com"
 
 
 class Thinking(Enum):
@@ -49,6 +51,16 @@ GPT_5_OFF: Final = Family("gpt-5.1, 5.2 and 5.4", Thinking.OFF, "max_completion_
 GPT_5_LATER: Final = Family("later gpt-5", Thinking.UNSURE, "max_completion_tokens", 128_000)
 GPT_6: Final = Family("gpt-6 and later", Thinking.ON, "max_completion_tokens", 128_000)
 
+_NO_SAMPLING: Final = frozenset({"temperature", "top_p", "top_k"})
+CLAUDE_3: Final = Family("claude-3", Thinking.NEVER, "max_tokens", 4_096, _NO_EFFORT)
+CLAUDE_4: Final = Family("claude up to 4.1", Thinking.OFF, "max_tokens", 32_000)
+CLAUDE_4_5: Final = Family("claude-4.5", Thinking.OFF, "max_tokens", 64_000)
+CLAUDE_4_6: Final = Family("claude-4.6", Thinking.OFF, "max_tokens", 128_000)
+CLAUDE_4_7: Final = Family("claude 4.7 and 4.8", Thinking.OFF, "max_tokens", 128_000, _NO_SAMPLING)
+CLAUDE_5: Final = Family("claude-5", Thinking.UNSURE, "max_tokens", 128_000, _NO_SAMPLING)
+CLAUDE_THINKING: Final = Family("claude that always thinks", Thinking.ALWAYS, "max_tokens", 128_000, _NO_SAMPLING)
+
+_CLAUDE = re.compile(r"claude-([a-z]+)-(\d+)(?:-(\d{1,2}))?(?:-.*)?")
 _GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(o?)(?:-(.+))?")
 _O = re.compile(r"o\d+(?:-.+)?")
 _OFF_BY_DEFAULT = frozenset({1, 2, 4})  # minor versions of gpt-5 whose effort is `none` when not set
@@ -56,16 +68,20 @@ _OFF_BY_DEFAULT = frozenset({1, 2, 4})  # minor versions of gpt-5 whose effort i
 
 def official(provider: str, base_url: str | None) -> bool:
     """Whether requests go to OpenAI itself (its regional hosts included)."""
-    if provider != "openai":
-        return False
+    return provider == "openai" and _is_at(OPENAI_HOST, base_url)
+
+
+def _is_at(host: str, base_url: str | None) -> bool:
     if base_url is None:
         return True
-    host = base_url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0].lower()
-    return host == OPENAI_HOST or host.endswith("." + OPENAI_HOST)
+    given = base_url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0].lower()
+    return given == host or given.endswith("." + host)
 
 
 def family(provider: str, model: str, base_url: str | None = None) -> Family:
     """The family of a model, by its name; fine-tuned models belong to the model they were made of."""
+    if provider == "anthropic" and _is_at(ANTHROPIC_HOST, base_url):
+        return _claude(model)
     if not official(provider, base_url):
         return GENERIC
     name = model.removeprefix("ft:").partition(":")[0]
@@ -88,3 +104,17 @@ def _gpt_5(minor: int, variant: str) -> Family:
     if minor == 0 or variant.startswith(("pro", "codex")):
         return GPT_5
     return GPT_5_OFF if minor in _OFF_BY_DEFAULT else GPT_5_LATER
+
+
+def _claude(model: str) -> Family:
+    matched = _CLAUDE.fullmatch(model)
+    if matched is None:
+        return CLAUDE_3 if model.startswith("claude-3") else CLAUDE_THINKING if "mythos" in model else CLAUDE_5
+    line, version = matched[1], (int(matched[2]), int(matched[3] or 0))
+    if line in {"fable", "mythos"} or (line == "opus" and version >= (5, 5)):
+        return CLAUDE_THINKING
+    if version >= (5, 0):
+        return CLAUDE_5
+    if version >= (4, 7):
+        return CLAUDE_4_7
+    return CLAUDE_4_6 if version == (4, 6) else CLAUDE_4_5 if version == (4, 5) else CLAUDE_4

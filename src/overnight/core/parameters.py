@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from overnight.core.catalog import PROVIDERS
-from overnight.core.families import ADA, EMBEDDING, Family, Thinking, family, official
+from overnight.core.families import ADA, EMBEDDING, GENERIC, Family, Thinking, family, official
 from overnight.errors import UsageError
 from overnight.spec import Spec
 from overnight.types import Endpoint
@@ -21,6 +21,9 @@ from overnight.types import Endpoint
 LIMIT: Final = "max_output_tokens"
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 LEAST_RESPONSES_LIMIT: Final = 16  # the responses endpoint refuses less
+LONGEST_OUTPUT: Final = 128_000  # of any model of Anthropic
+LONG_OUTPUT: Final = 300_000  # with the feature of that name, in batches
+LONG_OUTPUT_BETA: Final = "output-300k-2026-03-24"
 
 _CHAT, _RESPONSES, _EMBEDDINGS = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS
 _MESSAGES, _GENERATE, _EMBED = Endpoint.MESSAGES, Endpoint.GENERATE, Endpoint.EMBED
@@ -98,25 +101,26 @@ TABLE: Final[Mapping[str, Parameter]] = {
     LIMIT: Parameter(GENERATING, _number(1, whole=True)),
     "temperature": Parameter(GENERATING, _number(0, 2)),
     "top_p": Parameter(GENERATING, _number(0, 1)),
+    "top_k": Parameter(frozenset({_MESSAGES}), _number(1, whole=True)),
     "seed": Parameter(frozenset({_CHAT}), _whole),
-    "stop": Parameter(frozenset({_CHAT}), _stop),
+    "stop": Parameter(frozenset({_CHAT, _MESSAGES}), _stop),
     "presence_penalty": Parameter(frozenset({_CHAT}), _number(-2, 2)),
     "frequency_penalty": Parameter(frozenset({_CHAT}), _number(-2, 2)),
     "logit_bias": Parameter(frozenset({_CHAT}), _mapping),
-    "logprobs": Parameter(GENERATING, _switch),
-    "top_logprobs": Parameter(GENERATING, _number(0, 20, whole=True)),
+    "logprobs": Parameter(GENERATING - {_MESSAGES}, _switch),
+    "top_logprobs": Parameter(GENERATING - {_MESSAGES}, _number(0, 20, whole=True)),
     "reasoning_effort": Parameter(GENERATING, _one_of(*EFFORTS)),
-    "verbosity": Parameter(GENERATING, _one_of("low", "medium", "high")),
+    "verbosity": Parameter(GENERATING - {_MESSAGES}, _one_of("low", "medium", "high")),
     "tools": Parameter(GENERATING, _list),
     "tool_choice": Parameter(GENERATING, _anything),
     "parallel_tool_calls": Parameter(GENERATING, _switch),
-    "store": Parameter(GENERATING, _switch),
-    "metadata": Parameter(GENERATING, _mapping),
-    "prompt_cache_key": Parameter(GENERATING, _text),
+    "store": Parameter(GENERATING - {_MESSAGES}, _switch),
+    "metadata": Parameter(GENERATING - {_MESSAGES}, _mapping),
+    "prompt_cache_key": Parameter(GENERATING - {_MESSAGES}, _text),
     "safety_identifier": Parameter(GENERATING, _text),
     "truncation": Parameter(frozenset({_RESPONSES}), _one_of("auto", "disabled")),
     "dimensions": Parameter(frozenset({_EMBEDDINGS}), _number(1, whole=True)),
-    "user": Parameter(frozenset(_OPENAI.values()), _text),
+    "user": Parameter(frozenset({*_OPENAI.values(), _MESSAGES}), _text),
 }
 
 _REFUSED: Final = {
@@ -160,6 +164,7 @@ def checked(spec: Spec, provider: str, model: str, base_url: str | None = None) 
     if "logprobs" in spec.extra and endpoint in GENERATING:
         given.setdefault("logprobs", True)
     _family_takes(given, kind, model)
+    _messages_take(given, spec, provider, kind)
     if official(provider, base_url) and endpoint is _RESPONSES and given.get(LIMIT, 16) < LEAST_RESPONSES_LIMIT:
         raise UsageError(f"`parameters.{LIMIT}`: /v1/responses takes {LEAST_RESPONSES_LIMIT} or more")
     return given
@@ -206,6 +211,8 @@ def _require(name: str, wanted: str | None) -> None:
 
 
 def _family_takes(given: Mapping[str, Any], kind: Family, model: str) -> None:
+    if kind.thinking is Thinking.ALWAYS and given.get("reasoning_effort") == "none":
+        raise UsageError(f"`parameters.reasoning_effort`: model {model} ({kind.name}) always reasons; name an effort")
     for name in given:
         if name in kind.refused:
             raise UsageError(f"`parameters.{name}`: model {model} ({kind.name}) does not take it; leave it out")
@@ -216,6 +223,21 @@ def _family_takes(given: Mapping[str, Any], kind: Family, model: str) -> None:
             raise UsageError(
                 f"`parameters.{name}`: model {model} ({kind.name}) does not take it while it reasons; {remedy}"
             )
+
+
+def _messages_take(given: Mapping[str, Any], spec: Spec, provider: str, kind: Family) -> None:
+    """What Anthropic takes of any of its models."""
+    if PROVIDERS[provider].dialect != "anthropic":
+        for name in ("betas", "api_version"):
+            if getattr(spec, name):
+                raise UsageError(f"`{name}`: the API of {provider} has no such thing; leave it out")
+        return
+    most = LONG_OUTPUT if LONG_OUTPUT_BETA in spec.betas else LONGEST_OUTPUT
+    if kind is not GENERIC and given.get(LIMIT, 0) > most:
+        more = "" if most == LONG_OUTPUT else f", and {LONG_OUTPUT:,} with `betas: [{LONG_OUTPUT_BETA}]`"
+        raise UsageError(f"`parameters.{LIMIT}`: no model of Anthropic writes more than {most:,} tokens{more}")
+    if kind is not GENERIC and {"temperature", "top_p"} <= given.keys():
+        raise UsageError("`parameters.top_p`: models of Anthropic take it or `temperature`; leave one of them out")
 
 
 def _thinks(kind: Family, effort: str | None) -> bool:

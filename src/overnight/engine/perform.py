@@ -182,3 +182,6 @@ async def _delete_files(work: Work, batch: Batch) -> None:
         files += [file for file in (remote.output_file, remote.error_file) if file is not None]
     for file in files:
         await work.provider.delete_file(file)
+    # Never somebody else's: a batch that is taken for ours and not proved is left alone.
+    if work.terms.spec.policy.delete_batches and remote is not None and batch.proved:
+        await work.provider.delete_batch(remote.id)

@@ -102,6 +102,7 @@ def requests_of(
         max_output=0 if limit is None else limit.tokens,
         limit_field=family(target.provider, target.model, target.base_url).limit_name,
         extra=spec.parameters.get("extra", {}),
+        cache=spec.prompt.cache,
     )
     return requests(spec, shape, source.columns, tag, source.locator), limit
 

@@ -1,6 +1,7 @@
 """Structured output. Every model that is left (4.5 and later) constrains its answer to a JSON Schema itself, in
 `output_config.format`: that is used where the schema can be enforced. It knows neither schemas that contain themselves
-nor "any JSON object": there the classic way is taken, one tool that must be used and whose input is the answer.
+nor "any JSON object": there the classic way is taken, one tool that must be used and whose input is the answer. (Upon a
+model that thinks no tool can be forced: there it is asked for, and what comes is checked, as everywhere.)
 """
 
 from __future__ import annotations

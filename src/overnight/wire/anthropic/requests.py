@@ -21,10 +21,14 @@ PDF = "application/pdf"
 BUDGETS: Mapping[str, int] = {"low": 4_096, "medium": 16_384, "high": 32_768, "xhigh": 65_536, "max": 65_536}
 """Tokens of thinking by effort, for models that are told a number."""
 LEAST_BUDGET = 1_024
+ANSWER_ROOM = 1_024
+"""Tokens of the output limit that are left for the answer, or half of them."""
 
 _HEAD = b'{"custom_id":"'
-_BUDGETED = re.compile(r"claude-(?:\d|[a-z]+-[1-3]|[a-z]+-4(?:-[0-5])?(?:-\d{8})?$)")
+_BUDGETED = re.compile(r"claude-(?:\d|[a-z]+-4(?:-[0-5])?(?:-\d{8})?$)")
 """Models up to 4.5 are told how many tokens they may think; later ones decide by effort, and refuse a number."""
+_SILENT = re.compile(r"claude-(?:\d|[a-z]+-4(?:-|$))")
+"""Models up to 4.8 think only when they are asked to; "do not" is said by saying nothing, some refuse the word."""
 _PLAIN = frozenset({"temperature", "top_p", "top_k"})
 _CHOICES: Mapping[str, str] = {"auto": "auto", "none": "none", "required": "any"}
 _CACHED = {"type": "ephemeral", "ttl": "1h"}  # a batch outlives the five minutes of the other kind
@@ -47,7 +51,7 @@ def request_body(endpoint: str, asked: Asked) -> dict[str, Any]:
     for name, value in asked.parameters.items():
         _set(body, name, value, asked)
     if asked.answer is not None:
-        _demand(body, asked.answer)
+        _demand(body, asked.answer, asked.model)
     extra = dict(asked.extra)
     if isinstance(given := extra.get("output_config"), Mapping):
         extra["output_config"] = {**body.get("output_config", {}), **given}
@@ -109,18 +113,19 @@ def _set(body: dict[str, Any], name: str, value: Any, asked: Asked) -> None:
 
 def _think(body: dict[str, Any], effort: str, asked: Asked) -> None:
     if effort == "none":
-        body["thinking"] = {"type": "disabled"}
+        if not _SILENT.match(asked.model):
+            body["thinking"] = {"type": "disabled"}
     elif effort not in BUDGETS:
         raise Unsayable("parameters.reasoning_effort", DIALECT, f"knows none, {', '.join(BUDGETS)}")
     elif not _BUDGETED.match(asked.model):
         body["thinking"] = {"type": "adaptive"}
         body["output_config"] = {"effort": effort}
     else:
-        budget = min(BUDGETS[effort], body["max_tokens"] - 1)
+        limit: int = body["max_tokens"]
+        budget = min(BUDGETS[effort], max(limit - ANSWER_ROOM, limit // 2))
         if budget < LEAST_BUDGET:
-            raise Unsayable(
-                "parameters.reasoning_effort", DIALECT, f"needs max_output_tokens over {LEAST_BUDGET:,} to think"
-            )
+            needed = f"needs max_output_tokens of {2 * LEAST_BUDGET:,} or more to think"
+            raise Unsayable("parameters.reasoning_effort", DIALECT, needed)
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
@@ -147,23 +152,24 @@ def _choice(choice: Any) -> dict[str, Any]:
     raise Unsayable("parameters.tool_choice", DIALECT, "knows a word or a mapping")
 
 
-def _demand(body: dict[str, Any], answer: AnswerFormat) -> None:
+def _demand(body: dict[str, Any], answer: AnswerFormat, model: str) -> None:
     schema = enforceable(answer.schema) if answer.strict and answer.schema else None
     if schema is not None:
         body["output_config"] = {**body.get("output_config", {}), "format": {"type": "json_schema", "schema": schema}}
         return
     if body.get("tools"):
         raise Unsayable("answer.schema", DIALECT, "enforces no such schema beside tools: leave out one of them")
-    if body.get("thinking", {}).get("type") in ("enabled", "adaptive"):
-        raise Unsayable(
-            "answer.schema", DIALECT, "enforces no such schema while it thinks: simplify it or drop reasoning_effort"
-        )
-    tool = {
-        "name": ANSWER_TOOL,
-        "description": "Gives the answer.",
-        "input_schema": answer.schema or {"type": "object"},
-    }
-    body["tools"], body["tool_choice"] = [tool], {"type": "tool", "name": ANSWER_TOOL}
+    thinking = body.get("thinking", {}).get("type")
+    # A tool cannot be forced upon a model that thinks: then it is only told to use it.
+    forced = thinking == "disabled" or (thinking is None and bool(_SILENT.match(model)))
+    body["tools"] = [
+        {
+            "name": ANSWER_TOOL,
+            "description": "Gives the answer. Always use it, once, and say nothing beside it.",
+            "input_schema": answer.schema or {"type": "object"},
+        }
+    ]
+    body["tool_choice"] = {"type": "tool", "name": ANSWER_TOOL} if forced else {"type": "auto"}
 
 
 # ------------------------------------------------------------------------------------------ turns
