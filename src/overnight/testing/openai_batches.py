@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,20 +56,6 @@ class Quirks:
     bursts: frozenset[int] = frozenset()  # of all calls: answered 503, nothing done
     names_account: bool = True  # `openai-organization` and `openai-project` in the answers
     home: str | None = None  # names itself our own server of this home
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """A row that ran, or was refused when its turn came (`tokens` None, cost 0)."""
-
-    batch: str
-    custom_id: str
-    row: tuple[str, int]  # run tag and ordinal; without such an id, the id and 0
-    at: float
-    word: str
-    tokens: Tokens | None
-    cost: int  # pico-dollars
-    account: str
 
 
 @dataclass(slots=True)
@@ -204,39 +190,3 @@ def _checked_rows(data: bytes, endpoint: str) -> Iterator[Row]:
 
 def _entry(code: str, message: str, param: str | None = None, line: int | None = None) -> dict[str, Any]:
     return {"code": code, "message": message, "param": param, "line": line}
-
-
-Executing = Callable[[FakeBatch, Row, float], None]
-Finishing = Callable[[FakeBatch], None]
-
-
-def advance(batch: FakeBatch, now: float, quirks: Quirks, takes: float, run: Executing, finish: Finishing) -> None:
-    """Bring a validated batch to where it is at `now`: `run` is called for every row whose turn has come, `finish`
-    once when it is over. Rows take equal parts of `takes` seconds."""
-    start = batch.times["in_progress_at"]
-    cancel = batch.cancel_at if batch.cancel_at is not None else float("inf")
-    last = min(now, batch.expires_at, cancel)
-    count = len(batch.rows)
-    while batch.done < count and (at := start + takes * ((batch.done + 1) / count)) <= last:
-        row = batch.rows[batch.done]
-        batch.done += 1
-        run(batch, row, at)
-    complete_at = start + takes
-    if batch.cancel_at is not None and cancel < min(complete_at, batch.expires_at):
-        if now >= cancel + quirks.cancel_takes:
-            _end(batch, "cancelled", cancel + quirks.cancel_takes, finish)
-        return
-    if batch.done == count and complete_at <= batch.expires_at:
-        if now >= complete_at + quirks.finalizing:
-            _end(batch, "completed", complete_at + quirks.finalizing, finish)
-        elif now >= complete_at:
-            batch.status = "finalizing"
-            batch.times["finalizing_at"] = complete_at
-    elif now >= batch.expires_at:
-        _end(batch, "expired", batch.expires_at, finish)
-
-
-def _end(batch: FakeBatch, status: str, at: float, finish: Finishing) -> None:
-    batch.times[f"{status}_at"] = at
-    batch.status = status
-    finish(batch)

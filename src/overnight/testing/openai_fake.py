@@ -14,15 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from overnight.core.cost import Rates, cost
-from overnight.testing.openai_batches import (
-    OPEN,
-    Execution,
-    FakeBatch,
-    Quirks,
-    advance,
-    token_limit_error,
-    validation_error,
-)
+from overnight.testing.books import Books, Execution, NoAnswer, advance
+from overnight.testing.openai_batches import OPEN, FakeBatch, Quirks, token_limit_error, validation_error
 from overnight.testing.openai_rows import Answering, Row, echo, end
 from overnight.types import PicoUSD, Tokens
 from overnight.wire import openai as wire
@@ -35,10 +28,6 @@ ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/responses", "/v1/embeddings"
 BEST = Quirks()
 KEY = "sk-fake"
 RATES = Rates(input=125_000, cached=62_500, output=1_000_000)
-
-
-class NoAnswer(Exception):
-    """The caller gets no answer: the connection is closed. What was asked may have been done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +53,7 @@ class FakeFile:
         )
 
 
-class FakeOpenAI:
+class FakeOpenAI(Books):
     """The provider. `now` is its clock; `takes` the seconds from validated to completed; `rows(ordinal, attempt)` the
     word by which a row ends (`openai_rows`), the attempt counted from 0 over all batches; `accounts` maps keys to
     organisations. Every method takes the caller's key first and raises `Refusal` or `NoAnswer`."""
@@ -80,6 +69,7 @@ class FakeOpenAI:
         rates: Rates = RATES,
         accounts: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__()
         self.now = now
         self.quirks = quirks
         self.takes = takes
@@ -89,33 +79,11 @@ class FakeOpenAI:
         self.accounts = {KEY: "org-fake"} if accounts is None else accounts
         self.stored: dict[str, FakeFile] = {}
         self.made: dict[str, FakeBatch] = {}
-        self.executions: list[Execution] = []
-        self.calls: list[str] = []
         self.deleted: list[str] = []
         self._serials = itertools.count(1)
         self._numbers: Counter[str] = Counter()
         self._turns: Counter[tuple[str, int]] = Counter()
         self._late: list[tuple[float, str, dict[str, Any]]] = []
-
-    # ------------------------------------------------------------------------------------------- truth
-
-    def executed_twice(self) -> list[str]:
-        """Custom ids that ran more than once: paid twice for the same request."""
-        ran = Counter(done.custom_id for done in self.executions if done.tokens is not None)
-        return sorted(custom_id for custom_id, times in ran.items() if times > 1)
-
-    def answered_twice(self) -> list[tuple[str, int]]:
-        """Rows (run tag, ordinal) with more than one good answer that was handed out."""
-        good = Counter(done.row for done in self.executions if done.word == "ok")
-        return sorted(row for row, times in good.items() if times > 1)
-
-    def invoice(self, account: str | None = None) -> PicoUSD:
-        """What all rows that ran cost, of one account or all."""
-        return PicoUSD(sum(done.cost for done in self.executions if account in (None, done.account)))
-
-    def paid_batches(self) -> list[str]:
-        """Batches in which something ran."""
-        return sorted({done.batch for done in self.executions if done.tokens is not None})
 
     # ------------------------------------------------------------------------------------------- files
 

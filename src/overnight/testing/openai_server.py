@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +10,7 @@ import orjson
 from aiohttp import BodyPartReader, web
 
 from overnight.testing.openai_fake import FakeOpenAI, NoAnswer, Refusal
+from overnight.testing.serving import cut_short, hang_up, served
 
 Route = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
@@ -20,30 +19,8 @@ Route = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 def serving(fake: FakeOpenAI) -> Iterator[str]:
     """The base URL, as long as the `with` lasts. The fake is called from the server's thread only; its log may be read
     whenever no call is under way."""
-    ready: list[str] = []
-    started, stop = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        runner = web.AppRunner(application(fake), access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            ready.append(f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
-            started.set()
-            await asyncio.to_thread(stop.wait)
-        finally:
-            started.set()
-            await runner.cleanup()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="fake-openai", daemon=True)
-    thread.start()
-    started.wait()
-    try:
-        yield ready[0]
-    finally:
-        stop.set()
-        thread.join()
+    with served(lambda: application(fake)) as root:
+        yield f"{root}/v1"
 
 
 def application(fake: FakeOpenAI) -> web.Application:
@@ -77,7 +54,7 @@ class _Face:
             try:
                 response = await route(request, key)
             except NoAnswer:
-                return _hang_up(request)
+                return hang_up(request)
             except Refusal as refusal:
                 return web.Response(status=refusal.status, body=refusal.body(), content_type="application/json")
             return response
@@ -105,13 +82,7 @@ class _Face:
         data, cut = self.fake.content(key, request.match_info["id"])
         if not cut:
             return web.Response(body=data, content_type="application/octet-stream")
-        half = data[: len(data) // 2]
-        if self.fake.quirks.cut_cleanly:
-            return web.Response(body=half, content_type="application/octet-stream")
-        response = web.StreamResponse(headers={"content-length": str(len(data))})
-        await response.prepare(request)
-        await response.write(half)
-        return _hang_up(request)
+        return await cut_short(request, data, cleanly=self.fake.quirks.cut_cleanly)
 
     async def delete_file(self, request: web.Request, key: str) -> web.StreamResponse:
         return self._json(key, self.fake.delete_file(key, request.match_info["id"]))
@@ -140,10 +111,3 @@ class _Face:
 
 def _window(request: web.Request, limit: int) -> tuple[str | None, int]:
     return request.query.get("after"), int(request.query.get("limit", limit))
-
-
-def _hang_up(request: web.Request) -> web.Response:
-    """Close the connection without another byte; what is returned goes nowhere."""
-    if request.transport is not None:
-        request.transport.close()
-    return web.Response()
