@@ -87,3 +87,13 @@ def test_the_list_is_loaded_only_when_it_is_needed():
         "assert not {'genai_prices', 'pydantic'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_claude_costs_half_in_batches_and_twice_where_it_is_written_into_the_cache():
+    found = prices("anthropic", "claude-haiku-4-5", NOW)
+    assert found.batch == Rates(500_000, 50_000, 2_500_000, written=1_000_000)
+    assert found.standard == Rates(1_000_000, 100_000, 5_000_000, written=2_000_000)
+    assert prices("anthropic", "claude-haiku-4-5-20251001", NOW) == found
+    assert prices("anthropic", "claude-haiku-4-5-fast", NOW).batch is None
+    ((start, long),) = prices("anthropic", "claude-haiku-5-5", NOW).batch.above
+    assert (start, long.written) == (100_000, 500_000)

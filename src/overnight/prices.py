@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 FREE: Final = Rates(0, 0, 0)
 PICO_PER_MTOK: Final = 1_000_000  # US$ 1 per million tokens is 1,000,000 pico-dollars a token
 _BATCH: Final = {"processing": "batch"}
-_LISTED: Final = {"openai": "openai"}
+_LISTED: Final = {"openai": "openai", "anthropic": "anthropic"}
 """Our provider -> the list's."""
+_SNAPSHOT: Final = re.compile(r"-20\d{6}$")
+"""What Anthropic adds to a model's name for its dated snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def _found(provider: str, model: str) -> ModelInfo | None:
 
     for listed in get_snapshot().providers:
         if listed.id == _LISTED.get(provider):
-            exact = next((info for info in listed.models if info.id == model), None)
+            name = _SNAPSHOT.sub("", model) if listed.id == "anthropic" else model
+            exact = next((info for info in listed.models if info.id in {model, name}), None)
             return exact or next((info for info in listed.models if _names(info.match, model)), None)
     return None
 
@@ -118,11 +121,14 @@ def _rates(price: ModelPrice, model: str) -> Rates | None:
         return None
     cached = paid if price.cache_read_mtok is None else price.cache_read_mtok
     made = Decimal(0) if made is None else made
+    written = price.cache_write_1h_mtok  # the kind that requests of ours ask for; the other is cheaper
 
     def at(tokens: int) -> Rates:
-        return Rates(_above(paid, tokens), _above(cached, tokens), _above(made, tokens))
+        writes = None if written is None else _above(written, tokens)
+        return Rates(_above(paid, tokens), _above(cached, tokens), _above(made, tokens), written=writes)
 
-    starts = {tier.start for part in (paid, cached, made) if not isinstance(part, Decimal) for tier in part.tiers}
+    parts = (paid, cached, made, *([] if written is None else [written]))
+    starts = {tier.start for part in parts if not isinstance(part, Decimal) for tier in part.tiers}
     return dataclasses.replace(at(-1), above=tuple((start, at(start)) for start in sorted(starts)))
 
 

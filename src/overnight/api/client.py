@@ -111,8 +111,9 @@ class Client:
                 if made:
                     await self._forget(job)
                 raise
-        money = prepare.money_of(summary, price)
-        return Preview(job, spec, target, summary, limit, rules.notes, money, selection, plan, made)
+        money = prepare.money_of(spec, summary, price)
+        notes = (*rules.notes, *prepare.cache_notes(summary))
+        return Preview(job, spec, target, summary, limit, notes, money, selection, plan, made)
 
     async def _plan(
         self, job: Job, task: Planning, target: Target, on_progress: Callable[[Summary], None] | None

@@ -17,6 +17,7 @@ import msgspec
 from overnight.app import OWN_SERVERS, Workspace
 from overnight.config import LOG_LEVELS, model_name
 from overnight.core.catalog import PROVIDERS
+from overnight.core.cost import writing
 from overnight.core.decide import Decision, Terms
 from overnight.core.families import official
 from overnight.core.identity import run_tag
@@ -106,6 +107,9 @@ class Running:
     def terms(self, spec: Spec, limits: Limits, own: bool) -> Terms:
         """What decisions go by: the settings above the spec, the spec above the defaults."""
         config, policy, price = self.home.config, spec.policy, self.prices(spec)
+        rates = price.batch or price.standard
+        if rates is not None and (spec.prompt.cache or spec.raw):
+            rates = writing(rates)
         visibility = _first(config.visibility, policy.visibility, OWN_VISIBILITY if own else VISIBILITY)
         return Terms(
             spec=spec,
@@ -116,7 +120,7 @@ class Running:
             poll=_first(config.poll, policy.poll, OWN_POLL if own else None),
             creates_per_hour=None if own else limits.creates_per_hour,
             lease=self.lease_seconds(spec),
-            rates=price.batch or price.standard,
+            rates=rates,
         )
 
     def lease_seconds(self, spec: Spec) -> float:

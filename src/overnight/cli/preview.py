@@ -36,7 +36,8 @@ def _facts(preview: Preview) -> Iterator[tuple[str, str]]:
         yield "notes" if number == 0 else "", note
     yield "output", preview.job.output or f"kept here: overnight results {preview.job.id}"
     if summary.first_request is not None:
-        shown = json.dumps(summary.first_request.get("body"), indent=2, ensure_ascii=False)
+        body = next((part for part in summary.first_request.values() if isinstance(part, dict)), None)
+        shown = json.dumps(body, indent=2, ensure_ascii=False)
         yield "first", cut(shown, REQUEST_LINES)
 
 

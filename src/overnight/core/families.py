@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-OPENAI_HOST: Final = "api.openai.com"
-ANTHROPIC_HOST: Final = "api.anthropic.com"
+HOSTS: Final = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
 
 
 class Thinking(Enum):
@@ -67,23 +66,20 @@ _OFF_BY_DEFAULT = frozenset({1, 2, 4})  # minor versions of gpt-5 whose effort i
 
 
 def official(provider: str, base_url: str | None) -> bool:
-    """Whether requests go to OpenAI itself (its regional hosts included)."""
-    return provider == "openai" and _is_at(OPENAI_HOST, base_url)
-
-
-def _is_at(host: str, base_url: str | None) -> bool:
-    if base_url is None:
-        return True
+    """Whether requests go to the provider itself (its regional hosts included), of those whose models are known."""
+    host = HOSTS.get(provider)
+    if host is None or base_url is None:
+        return host is not None
     given = base_url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0].lower()
     return given == host or given.endswith("." + host)
 
 
 def family(provider: str, model: str, base_url: str | None = None) -> Family:
     """The family of a model, by its name; fine-tuned models belong to the model they were made of."""
-    if provider == "anthropic" and _is_at(ANTHROPIC_HOST, base_url):
-        return _claude(model)
     if not official(provider, base_url):
         return GENERIC
+    if provider == "anthropic":
+        return _claude(model)
     name = model.removeprefix("ft:").partition(":")[0]
     if name.startswith("text-embedding-"):
         return ADA if name.startswith("text-embedding-ada") else EMBEDDING

@@ -12,7 +12,7 @@ from orjson import dumps
 from overnight.data.estimates import estimate
 from overnight.data.media import media_of, tokens_of
 from overnight.data.records import Unreadable, filled
-from overnight.data.requests import Request, RequestShape, Values, fixed_tokens, turns_of
+from overnight.data.requests import Request, RequestShape, Values, fixed_tokens, shared_tokens, turns_of
 from overnight.errors import UsageError
 from overnight.spec import Prompt
 from overnight.types import Endpoint
@@ -62,6 +62,7 @@ class MediaRequests:
             )
         self.columns: frozenset[str] | None = frozenset(self._names)
         self._fixed = fixed_tokens(self._turns, shape)
+        self.shared = shared_tokens(self._turns, shape)
         self._shared = next((at for at, (_, text) in enumerate(self._turns) if not isinstance(text, str)), 0)
 
     def is_empty(self, values: Values) -> bool:

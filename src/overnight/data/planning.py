@@ -77,6 +77,7 @@ class Summary:
     request_bytes: int = 0
     tokens: int = 0  # input tokens of the new requests, estimated
     tokens_ceiling: int = 0  # input tokens that they do not exceed in practice
+    shared: int = 0  # of the estimated tokens, those that the provider is asked to keep in its prompt cache
     max_output: int | None = 0  # output tokens that they cannot exceed; None: a request has no limit
     first_request: dict[str, Any] | None = None
 
@@ -337,6 +338,7 @@ class _Planner:
             summary.requests += shard.rows
             summary.request_bytes += shard.size
             summary.tokens += shard.tokens
+            summary.shared += round(self.task.requests.shared * shard.rows)
             summary.tokens_ceiling += shard.tokens_ceiling
             limited = summary.max_output is not None and shard.max_output is not None
             summary.max_output = (summary.max_output or 0) + (shard.max_output or 0) if limited else None

@@ -118,6 +118,7 @@ class RawRequests:
     is refused."""
 
     columns: frozenset[str] | None = None
+    shared = 0.0
 
     def __init__(self, shape: RequestShape, allow_unlimited: bool, tag: str) -> None:
         self._shape = shape

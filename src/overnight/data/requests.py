@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, takewhile
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -95,6 +95,8 @@ class Requests(Protocol):
 
     columns: frozenset[str] | None
     """The columns that are read; None: all."""
+    shared: float
+    """Tokens of a row that all rows share, and that are to be kept in the provider's prompt cache."""
 
     def is_empty(self, values: Values) -> bool:
         """True where every column of the prompt is empty."""
@@ -129,6 +131,7 @@ class PromptRequests:
         self._open, (self._first, *self._pieces), order = _around_holes(turns, shape)
         self._holes = [templates[at] for at in order]
         self._fixed = fixed_tokens(turns, shape)
+        self.shared = shared_tokens(turns, shape)
         copies = shape.extra.get("n") or 1
         self._max_output = None if shape.max_output is None else shape.max_output * copies
 
@@ -230,3 +233,14 @@ def fixed_tokens(turns: Sequence[_Turn], shape: RequestShape) -> tuple[float, fl
     found = [estimate(text) for text in literal]
     frame = 0 if shape.endpoint in _WITHOUT_TURNS else MESSAGE_TOKENS * len(turns) + ANSWER_TOKENS
     return frame + sum(tokens for tokens, _ in found), frame + sum(ceiling for _, ceiling in found)
+
+
+def shared_tokens(turns: Sequence[_Turn], shape: RequestShape) -> float:
+    """The tokens of the literal turns before the first that differs, where they are to be cached. Raises `UsageError`
+    where there is none."""
+    if not shape.cache:
+        return 0.0
+    literal = list(takewhile(lambda text: isinstance(text, str), (text for _, text in turns)))
+    if not literal:
+        raise UsageError("prompt.cache: no system message or example is the same in every row: leave it out")
+    return sum(estimate(text)[0] for text in literal if isinstance(text, str))

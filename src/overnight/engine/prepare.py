@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from overnight.core.cost import ceiling, cost
+from overnight.core.cost import ceiling, cost, writing
 from overnight.core.families import family
 from overnight.core.identity import identity, job_id
 from overnight.core.limits import OutputLimit, output_limit
@@ -257,20 +257,50 @@ def remove_files(blobs: Blobs, made: Plan) -> None:
 
 LIKELY_SHARE = 4
 """The likely answer is taken as this part of the output limit, until something better is known."""
+CACHE_HITS = (0.30, 0.98)
+"""The share of a marked prefix that was read from the cache within a batch: best effort. The rest is written again."""
+LEAST_CACHED = 1_024
+"""Tokens below which no model keeps a prefix."""
 
 
-def money_of(summary: Summary, price: Prices) -> Money:
+def likely_tokens(summary: Summary) -> Tokens:
+    """What the planned requests are likely to use."""
+    kept = summary.shared if _is_kept(summary) else 0
+    read = round(kept * sum(CACHE_HITS) / 2)
+    return Tokens(summary.tokens, read, (summary.max_output or 0) // LIKELY_SHARE, written=kept - read)
+
+
+def cache_notes(summary: Summary) -> tuple[str, ...]:
+    """For people: what the prompt cache may bring, as a range."""
+    if not summary.shared:
+        return ()
+    each = summary.shared // max(1, summary.requests)
+    if not _is_kept(summary):
+        return (f"prompt.cache: about {each:,} tokens are shared, and under {LEAST_CACHED:,} nothing is kept",)
+    least, most = (round(summary.shared * share) for share in CACHE_HITS)
+    return (
+        f"prompt.cache: about {each:,} tokens a row are shared; {least:,} to {most:,} tokens will be read from the "
+        f"cache, the rest of {summary.shared:,} written into it",
+    )
+
+
+def _is_kept(summary: Summary) -> bool:
+    return summary.shared >= LEAST_CACHED * summary.requests > 0
+
+
+def money_of(spec: Spec, summary: Summary, price: Prices) -> Money:
     """The first cost figure. Where the batch price is unknown the standard price stands in as an upper bound."""
     standard, source, note = price.standard, price.source, price.note
     rates = price.batch if price.batch is not None else standard
     if rates is None:
         return Money(None, None, None, source, note)
     most_output = summary.max_output
-    likely = Tokens(input=summary.tokens, output=(most_output or 0) // LIKELY_SHARE)
+    likely = likely_tokens(summary)
     unlimited = most_output is None and rates.output > 0
+    dearest = writing(rates) if spec.prompt.cache or spec.raw else rates
     return Money(
         likely=None if unlimited else cost(likely, replace(rates, above=())),
-        most=None if unlimited else ceiling(summary.tokens_ceiling, most_output or 0, rates),
+        most=None if unlimited else ceiling(summary.tokens_ceiling, most_output or 0, dearest),
         standard=None if unlimited or standard is None else cost(likely, replace(standard, above=())),
         source=source,
         note=note,
