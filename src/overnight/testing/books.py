@@ -30,11 +30,13 @@ class Execution:
 
 
 class Books:
-    """The log of executions, and of calls by their names."""
+    """The log of executions, and of calls by their names; batches that were made, and files that are there, by id."""
 
     def __init__(self) -> None:
         self.executions: list[Execution] = []
         self.calls: list[str] = []
+        self.made: dict[str, Any] = {}
+        self.stored: dict[str, Any] = {}
 
     def executed_twice(self) -> list[str]:
         """Custom ids that ran more than once: paid twice for the same request."""

@@ -21,9 +21,9 @@ from overnight.errors import LocalError, ProviderError, StoreError
 from overnight.ports import Provider
 from overnight.spec import Spec
 from overnight.stores import open_store
+from overnight.testing.books import Books
 from overnight.testing.crashes import Crash, World
 from overnight.testing.openai_direct import DirectProvider
-from overnight.testing.openai_fake import FakeOpenAI
 from overnight.testing.virtual_time import VirtualClock
 from overnight.types import JobId, PicoUSD
 
@@ -47,8 +47,9 @@ class Stage:
 
     home: Path
     spec: Spec
-    fake: FakeOpenAI
+    fake: Books
     clock: VirtualClock
+    direct: Callable[..., Provider] = DirectProvider  # the port over such a fake
     dead: set[str] = field(default_factory=set)
     job_id: JobId | None = None
     lives: int = 0
@@ -74,7 +75,7 @@ class Stage:
             is_dead=lambda other: other in self.dead,
             release=lambda: None,
             nap=600.0,
-            played=world.wrap("provider", DirectProvider(self.fake, sleep=self.clock.sleep)),
+            played=world.wrap("provider", self.direct(self.fake, sleep=self.clock.sleep)),
         )
         try:
             async with Client(home.config, opener=lambda _: home) as client:
@@ -173,7 +174,14 @@ class Verdict:
     files_left: list[str]
 
 
-def set_stage(root: Path, rows: int, fake: FakeOpenAI, clock: VirtualClock, spec: Spec) -> Stage:
+def set_stage(
+    root: Path,
+    rows: int,
+    fake: Books,
+    clock: VirtualClock,
+    spec: Spec,
+    direct: Callable[..., Provider] = DirectProvider,
+) -> Stage:
     """A stage in an empty folder, with a CSV of so many rows as source (columns id, text)."""
     root.mkdir(parents=True, exist_ok=True)
     source = root / "rows.csv"
@@ -181,7 +189,7 @@ def set_stage(root: Path, rows: int, fake: FakeOpenAI, clock: VirtualClock, spec
         writer = csv.writer(file)
         writer.writerow(["id", "text"])
         writer.writerows([f"k{number}", f"text number {number}"] for number in range(rows))
-    return Stage(root, _spec(spec, source), fake, clock)
+    return Stage(root, _spec(spec, source), fake, clock, direct)
 
 
 def _spec(spec: Spec, source: Path) -> Spec:
