@@ -24,9 +24,9 @@ from overnight.errors import ProviderError
 from overnight.ports import Provider, Search
 from overnight.testing.examples import submission
 from overnight.types import Endpoint, Failure, FailureKind, FileId, Outcome, RemoteBatch, RemoteId, RemoteState, Tag
-from overnight.wire import openai as wire
 from overnight.wire.conversation import Asked, Text, Turn
 from overnight.wire.custom_ids import custom_id
+from overnight.wire.dialect import dialect
 from overnight.wire.jsonl import lines
 
 ROWS = 4
@@ -39,7 +39,8 @@ class World:
 
     `wait(seconds)` lets its time pass, `lose_next_create` drops the answer of the next create after it was accepted,
     `cut_next_download` breaks the next download off half way; `accepted` counts the batches that it ever took,
-    `contents` gives the bytes of every file that it holds now, by id.
+    `contents` gives the bytes of every file that it holds now, by id. `dialect` and `endpoint` are what its requests
+    are written in and sent to; `no_file` is a file that it certainly does not have.
     """
 
     provider: Callable[[], Provider]
@@ -53,6 +54,9 @@ class World:
     now: Callable[[], float]
     html: Callable[[], Provider] | None = None
     retries_downloads: bool = True
+    dialect: str = "openai"
+    endpoint: Endpoint = Endpoint.CHAT
+    no_file: FileId = FileId("file-none")
 
 
 class MemoryBlob:
@@ -79,28 +83,33 @@ class MemoryBlob:
     def __exit__(self, *exc: object) -> None: ...
 
 
-def input_lines(rows: int = ROWS, run: str = "suiterun") -> bytes:
-    """A batch input file of chat rows."""
+def input_lines(
+    rows: int = ROWS, run: str = "suiterun", spoken: str = "openai", endpoint: Endpoint = Endpoint.CHAT
+) -> bytes:
+    """A batch input file of questions to a chat model."""
+    wire = dialect(spoken)
     made = []
     for ordinal in range(rows):
         asked = Asked("gpt-5.4-mini", (Turn("user", (Text(f"say {ordinal} é"),)),), limit=9)
-        body = wire.request_body(Endpoint.CHAT, asked)
-        made.append(wire.request_line(custom_id(run, ordinal, 0), Endpoint.CHAT, orjson.dumps(body)))
+        body = wire.request_body(endpoint, asked)
+        made.append(wire.request_line(custom_id(run, ordinal, 0), endpoint, orjson.dumps(body)))
     return b"".join(made)
 
 
-async def uploaded(provider: Provider, filename: str) -> FileId:
+async def uploaded(world: World, provider: Provider, filename: str) -> FileId:
     """The id of a stored input file."""
-    data = input_lines()
+    data = input_lines(spoken=world.dialect, endpoint=world.endpoint)
     file_id = await provider.upload(lambda: io.BytesIO(data), len(data), filename)
     assert file_id is not None
     return file_id
 
 
-async def submit(provider: Provider, tag: Tag = TAG, filename: str = "suite.jsonl") -> tuple[FileId, RemoteBatch]:
+async def submit(
+    world: World, provider: Provider, tag: Tag = TAG, filename: str = "suite.jsonl"
+) -> tuple[FileId, RemoteBatch]:
     """Upload and create."""
-    file_id = await uploaded(provider, filename)
-    return file_id, await provider.create(submission(file_id, Endpoint.CHAT, tag, {"job": "suite"}))
+    file_id = await uploaded(world, provider, filename)
+    return file_id, await provider.create(submission(file_id, world.endpoint, tag, {"job": "suite"}))
 
 
 class ProviderSuite(ABC):
@@ -114,7 +123,7 @@ class ProviderSuite(ABC):
         """Submit, wait, download: every row answered once."""
 
         async def story(world: World, provider: Provider) -> None:
-            _, batch = await submit(provider)
+            _, batch = await submit(world, provider)
             assert batch.state is RemoteState.IN_PROGRESS
             assert batch.tag == TAG
             assert batch.created_at is not None
@@ -126,7 +135,8 @@ class ProviderSuite(ABC):
             blob = MemoryBlob()
             await provider.download(ended.output_file, blob)
             assert bytes(blob.data) == world.contents()[ended.output_file]
-            replies = [wire.read_line(line, Endpoint.CHAT) for _, _, line in lines([bytes(blob.data)])]
+            read = dialect(world.dialect).read_line
+            replies = [read(line, world.endpoint) for _, _, line in lines([bytes(blob.data)])]
             assert sorted(reply.custom_id for reply in replies) == [
                 custom_id("suiterun", number, 0) for number in range(ROWS)
             ]
@@ -138,8 +148,8 @@ class ProviderSuite(ABC):
         """Out of band: what the provider holds is what was given."""
 
         async def story(world: World, provider: Provider) -> None:
-            file_id = await uploaded(provider, "exact.jsonl")
-            assert world.contents()[file_id] == input_lines()
+            file_id = await uploaded(world, provider, "exact.jsonl")
+            assert world.contents()[file_id] == input_lines(spoken=world.dialect, endpoint=world.endpoint)
             assert await provider.find_files("exact.jsonl") == [file_id]
             assert await provider.find_files("other.jsonl") == []
 
@@ -149,12 +159,11 @@ class ProviderSuite(ABC):
         """The lost answer raises without claiming a refusal, nothing is sent twice, and the batch is found."""
 
         async def story(world: World, provider: Provider) -> None:
-            await submit(provider, Tag("another"))
-            data = input_lines()
-            file_id = await provider.upload(lambda: io.BytesIO(data), len(data), "lost.jsonl")
+            await submit(world, provider, Tag("another"))
+            file_id = await uploaded(world, provider, "lost.jsonl")
             before = world.accepted()
             world.lose_next_create()
-            failure = await _failure_of(provider.create(submission(file_id, Endpoint.CHAT, TAG, {})))
+            failure = await _failure_of(provider.create(submission(file_id, world.endpoint, TAG, {})))
             assert failure is not None
             assert not failure.proves_refusal
             assert world.accepted() == before + 1
@@ -170,7 +179,7 @@ class ProviderSuite(ABC):
         """Cancel of what is over gives None."""
 
         async def story(world: World, provider: Provider) -> None:
-            _, batch = await submit(provider)
+            _, batch = await submit(world, provider)
             canceled = await provider.cancel(batch.id)
             assert canceled is not None
             world.wait(world.window / 2)
@@ -184,7 +193,7 @@ class ProviderSuite(ABC):
         """Known ids are all there, unknown ones are not."""
 
         async def story(world: World, provider: Provider) -> None:
-            made = [(await submit(provider, Tag(f"t{number}")))[1].id for number in range(5)]
+            made = [(await submit(world, provider, Tag(f"t{number}")))[1].id for number in range(5)]
             seen = await provider.status([*made, RemoteId("batch_unknown")])
             assert set(seen) == set(made)
             assert await provider.status([]) == {}
@@ -196,7 +205,7 @@ class ProviderSuite(ABC):
         """A file that is gone counts as deleted."""
 
         async def story(world: World, provider: Provider) -> None:
-            file_id, _ = await submit(provider)
+            file_id, _ = await submit(world, provider)
             await provider.delete_file(file_id)
             assert file_id not in world.contents()
             await provider.delete_file(file_id)
@@ -207,9 +216,9 @@ class ProviderSuite(ABC):
         """The fence: refused, or accepted and failed, with the kind that says why."""
 
         async def story(world: World, provider: Provider) -> None:
-            file_id = await uploaded(provider, "gone.jsonl")
+            file_id = await uploaded(world, provider, "gone.jsonl")
             await provider.delete_file(file_id)
-            refused = await _failure_of(provider.create(submission(file_id, Endpoint.CHAT, TAG, {})))
+            refused = await _failure_of(provider.create(submission(file_id, world.endpoint, TAG, {})))
             if refused is not None:
                 assert refused.proves_refusal
                 return
@@ -225,7 +234,7 @@ class ProviderSuite(ABC):
         """Never a part that looks like all."""
 
         async def story(world: World, provider: Provider) -> None:
-            _, batch = await submit(provider)
+            _, batch = await submit(world, provider)
             world.wait(world.window / 2)
             ended = (await provider.status([batch.id]))[batch.id]
             assert ended.output_file is not None
@@ -245,7 +254,7 @@ class ProviderSuite(ABC):
         """404, said as such."""
 
         async def story(world: World, provider: Provider) -> None:
-            failure = await _failure_of(provider.download(FileId("file-none"), MemoryBlob()))
+            failure = await _failure_of(provider.download(world.no_file, MemoryBlob()))
             assert failure is not None
             assert failure.status == 404
 
@@ -258,7 +267,7 @@ class ProviderSuite(ABC):
             stranger = world.wrong_key()
             calls: tuple[Awaitable[object], ...] = (
                 stranger.identify(None, None, None),
-                stranger.create(submission(FileId("file-1"), Endpoint.CHAT, TAG, {})),
+                stranger.create(submission(world.no_file, world.endpoint, TAG, {})),
                 stranger.find(Search(TAG, None, 0.0)),
                 stranger.status([RemoteId("batch_1"), RemoteId("batch_2")]),
             )
@@ -276,11 +285,11 @@ class ProviderSuite(ABC):
         """Its fingerprint does not change from call to call."""
 
         async def story(world: World, provider: Provider) -> None:
-            file_id, batch = await submit(provider)
+            file_id, batch = await submit(world, provider)
             account = await provider.identify(None, None, None)
             assert (await provider.identify(batch.id, file_id, account)).fingerprint == account.fingerprint
             stranger = await provider.identify(RemoteId("batch_not_mine"), None, account)
-            assert account.organization or stranger.fingerprint != account.fingerprint
+            assert account.organization or account.project or stranger.fingerprint != account.fingerprint
 
         self._tell(story)
 
