@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 PIECE = 1 << 23  # bytes sent at a time
 PIECES = 4  # sent at the same time; all of them are in memory
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=,:-]{0,199}")
-_STATUS = re.compile(r"status code: ([45]\d\d)")
-_AGAIN = frozenset({"408", "429"})
+_STATUS = re.compile(r"status code: ([1-5]\d\d)")
 
 
 def google_bucket(
@@ -210,25 +209,15 @@ class _Told:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None:
             return
-        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+        from obstore.exceptions import BaseError
 
         what = f"cannot {self._doing} {self._place}{self._name}"
         match error:
-            case FileNotFoundError() if self._doing == "write":
-                raise _failed(FailureKind.ACCOUNT, f"{what}: there is no such bucket", 404) from None
-            case FileNotFoundError():
+            case FileNotFoundError() if self._doing != "write":
                 raise _missing(self._place, self._name) from None
-            case PermissionDeniedError() | UnauthenticatedError():
-                raise _failed(FailureKind.ACCOUNT, f"{what}: not allowed with these credentials", 403) from None
-            case BaseError():
+            case BaseError() | OSError():
                 told = _STATUS.search(str(error))
-                lasting = told is not None and told[1].startswith("4") and told[1] not in _AGAIN
-                why = "no whole answer" if told is None else f"HTTP {told[1]}"
-                raise _failed(
-                    FailureKind.PERMANENT if lasting else FailureKind.TRANSIENT,
-                    f"{what}: {why}",
-                    None if told is None else int(told[1]),
-                ) from None
+                raise _failed(what, None if told is None else int(told[1])) from None
             case _:
                 return
 
@@ -237,5 +226,18 @@ def _missing(place: str, name: str) -> LocalError:
     return LocalError(f"there is no object {place}{name}")
 
 
-def _failed(kind: FailureKind, message: str, status: int | None) -> ProviderError:
-    return ProviderError(Failure(kind, message, status=status, proves_refusal=kind is not FailureKind.TRANSIENT))
+def _failed(what: str, status: int | None) -> ProviderError:
+    """What an answer with this status (None: there was no whole one) means, for an object that is to be written."""
+    match status:
+        case None:
+            kind, why = FailureKind.TRANSIENT, "no whole answer"
+        case 401 | 403:
+            kind, why = FailureKind.ACCOUNT, "not allowed with these credentials"
+        case 404:
+            kind, why = FailureKind.ACCOUNT, "there is no such bucket"
+        case 408 | 429:
+            kind, why = FailureKind.TRANSIENT, f"HTTP {status}"
+        case _:
+            kind, why = FailureKind.PERMANENT if status < 500 else FailureKind.TRANSIENT, f"HTTP {status}"
+    refused = kind is not FailureKind.TRANSIENT
+    return ProviderError(Failure(kind, f"{what}: {why}", status=status, proves_refusal=refused))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from aiohttp import web
@@ -40,13 +40,15 @@ def served(application: Callable[[], web.Application]) -> Iterator[str]:
         thread.join()
 
 
-async def cut_short(request: web.Request, data: bytes, *, cleanly: bool) -> web.StreamResponse:
+async def cut_short(
+    request: web.Request, data: bytes, *, cleanly: bool, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
     """The first half of a body, then the end of the connection; `cleanly`: and it looks whole, a shorter length being
     announced."""
     half = data[: len(data) // 2]
     if cleanly:
         return web.Response(body=half, content_type="application/octet-stream")
-    response = web.StreamResponse(headers={"content-length": str(len(data))})
+    response = web.StreamResponse(status=status, headers={**(headers or {}), "content-length": str(len(data))})
     await response.prepare(request)
     await response.write(half)
     return hang_up(request)

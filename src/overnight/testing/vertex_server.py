@@ -150,13 +150,14 @@ class _Objects:
         data, cut = self.fake.read(token, *_named(request))
         wanted = _RANGE.fullmatch(request.headers.get("range", ""))
         headers = {"etag": _etag(data), "last-modified": formatdate(0, usegmt=True)}
+        status = 200
+        if wanted is not None:
+            first, last = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
+            headers["content-range"] = f"bytes {first}-{last}/{len(data)}"
+            status, data = 206, data[first : last + 1]
         if cut:
-            return await cut_short(request, data, cleanly=False)
-        if wanted is None:
-            return web.Response(body=data, headers=headers)
-        first, last = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
-        headers["content-range"] = f"bytes {first}-{last}/{len(data)}"
-        return web.Response(status=206, body=data[first : last + 1], headers=headers)
+            return await cut_short(request, data, cleanly=False, status=status, headers=headers)
+        return web.Response(status=status, body=data, headers=headers)
 
     async def head(self, request: web.Request, token: str) -> web.StreamResponse:
         size = self.fake.size(token, *_named(request))
