@@ -31,7 +31,7 @@ _KINDS: Final[Mapping[int, FailureKind]] = {
 """By code of google.rpc."""
 _NO_OBJECT = re.compile(r"gs://\S+.*(not found|does not exist|no such object|matched no files)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Z0-9_]{1,64}")
-_VALUE = re.compile(r"\bvalue\b.*", re.IGNORECASE | re.DOTALL)
+_VALUE = re.compile(r"\bvalue:.*", re.IGNORECASE | re.DOTALL)
 
 
 def error_failure(status: int, body: bytes, retry_after: float | None = None) -> Failure:
