@@ -242,6 +242,14 @@ class StoreReader(Protocol):
     async def events(self, job_id: JobId, limit: int = 1000) -> Sequence[Event]:
         """The audit log, oldest first."""
 
+    async def unresolved(self, account: str) -> Sequence[Batch]:
+        """Submissions on that account, of any job, whose fate is open, oldest first: a create of theirs may have left
+        and nobody knows of it, or they are held, or adopted without proof."""
+
+    async def adopters(self, account: str, remotes: Sequence[RemoteId]) -> Mapping[RemoteId, Batch]:
+        """Which batch on that account, of any job, each of these remote batches belongs to, or was adopted by; those
+        that nobody knows are left out."""
+
 
 class Store(StoreReader, Protocol):
     """Jobs, segments, shards, batches, events and leases."""

@@ -106,6 +106,13 @@ class Policy(Struct, frozen=True):
         Meta(description="Seconds after which a batch that was accepted must be listed; unset: 60."),
     ] = None
     fence: Annotated[bool, Meta(description="Delete the input file before a submission is declared absent.")] = True
+    exclusive: Annotated[
+        bool,
+        Meta(
+            description="Nobody but this home makes batches in the account's workspace. Where a batch carries no mark of "
+            "ours (Anthropic), a lost one is then known by its number of requests, and may be canceled at once."
+        ),
+    ] = False
     lease: Annotated[float, Meta(ge=1, description="Seconds after which a silent owner of a job is replaced.")] = 60
     follow_up_after: Annotated[
         float, Meta(ge=0, description="Longest wait in seconds before failed rows go out again.")

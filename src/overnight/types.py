@@ -295,6 +295,7 @@ class Batch:
     cleaned: bool = False  # our remote files are deleted (or kept by wish)
     sender: str = ""  # the process that may have sent it (`Lease.owner`)
     proved: bool = True  # False: adopted because nothing else fitted; its first answer will tell whether it is ours
+    foreign: tuple[RemoteId, ...] = ()  # batches that it was taken for, until their answers proved to be another's
     duplicate_of: BatchId | None = None  # accepted twice by the provider: its money counts, its rows do not
 
 
@@ -414,3 +415,4 @@ class JobView:
     totals: JobTotals
     oldest_backlog: float | None  # when the longest waiting backlog was collected
     creates_last_hour: int
+    unresolved: tuple[Batch, ...] | None = None  # the account's whose fate is open; None: batches carry our mark

@@ -13,9 +13,12 @@ from overnight.core.decide import (
     Cancel,
     CancelUnsent,
     Collect,
+    Decision,
     FollowUp,
     HoldJob,
     Poll,
+    PostponeCancel,
+    Prove,
     Settle,
     Submit,
     Terms,
@@ -75,13 +78,16 @@ def out(state: BatchState, number: int = 0, **changes: object) -> Batch:
     return replace(sent, **changes)
 
 
+SENT = out(BatchState.SUBMITTING, file_id=FileId("f"), create_deadline=NOW)
+
+
 def actions(given_view: JobView, terms: Terms = TERMS, waits: dict[BatchId, Wait] | None = None, elapsed: float = 0.0):
     return decide(given_view, NOW, elapsed, waits or {}, terms).actions
 
 
 batches = st.builds(
     lambda state, number, file, polled, cancel: out(
-        state, number, file_id=FileId("f") if file else None, polled_at=NOW - polled, cancel_requested=cancel
+        state, number, create_deadline=NOW if file else None, polled_at=NOW - polled, cancel_requested=cancel
     ),
     st.sampled_from(sorted(OPEN_STATES)),
     st.integers(0, 1000),
@@ -129,7 +135,7 @@ def test_decide_never_submits_what_is_out_and_never_sleeps_with_work_left(
     assert len({b.id for b in submitted}) == len(submitted)
     for b in submitted:
         # Only what never left: planned, or a submission whose create certainly did not go out.
-        unsent = b.file_id is None or (b.id in known and known[b.id].unsent)
+        unsent = b.create_deadline is None or (b.id in known and known[b.id].unsent)
         assert b.state is BatchState.PLANNED or (b.state is BatchState.SUBMITTING and unsent)
     if hold or cancel:
         assert not submitted
@@ -162,26 +168,92 @@ def test_nothing_is_sent_before_the_plan_is_whole_and_approved() -> None:
 @pytest.mark.parametrize(
     ("wait", "elapsed", "expected"),
     [
-        (None, 0, Settle(out(BatchState.SUBMITTING, file_id=FileId("f")), prove=False)),
+        (None, 0, Settle(SENT, prove=False)),
         (Wait(0, 2, 40, owner_dead=True), 59, None),
-        (Wait(0, 2, 40, owner_dead=True), 60, Settle(out(BatchState.SUBMITTING, file_id=FileId("f")), prove=True)),
-        (Wait(0, 1, 20, owner_dead=True), 60, Settle(out(BatchState.SUBMITTING, file_id=FileId("f")), prove=False)),
+        (Wait(0, 2, 40, owner_dead=True), 60, Settle(SENT, prove=True)),
+        (Wait(0, 1, 20, owner_dead=True), 60, Settle(SENT, prove=False)),
         (Wait(0, 5, 100, owner_dead=True, fenced=80), 119, None),
         (
             Wait(0, 5, 100, owner_dead=True, fenced=60),
             120,
-            Settle(out(BatchState.SUBMITTING, file_id=FileId("f")), True),
+            Settle(SENT, True),
         ),
         (Wait(0, 8, 170, owner_dead=False), 179, None),
-        (Wait(0, 8, 170, owner_dead=False), 180, Settle(out(BatchState.SUBMITTING, file_id=FileId("f")), prove=True)),
+        (Wait(0, 8, 170, owner_dead=False), 180, Settle(SENT, prove=True)),
+        (Wait(0, 8, 170, owner_dead=False, unsent=True), 900, Submit(SENT)),
     ],
 )
 def test_absence_is_claimed_after_the_delay_and_of_a_living_sender_after_the_create_deadline_too(
     wait: Wait | None, elapsed: float, expected: Settle | None
 ) -> None:
-    sent = out(BatchState.SUBMITTING, file_id=FileId("f"))
-    done = actions(view(open=(sent,)), waits={sent.id: wait} if wait else {}, elapsed=elapsed)
+    done = actions(view(open=(SENT,)), waits={SENT.id: wait} if wait else {}, elapsed=elapsed)
     assert done == (() if expected is None else (expected,))
+
+
+@pytest.mark.parametrize(
+    ("owner_dead", "elapsed", "proves"),
+    [(True, 119, False), (True, 120, True), (False, 239, False), (False, 240, True)],
+)
+def test_where_no_file_is_to_fence_with_the_delay_is_waited_for_twice(
+    owner_dead: bool, elapsed: float, proves: bool
+) -> None:
+    sent = replace(SENT, file_id=None)
+    done = actions(view(open=(sent,)), waits={sent.id: Wait(0, 9, elapsed - 1, owner_dead)}, elapsed=elapsed)
+    assert done == ((Settle(sent, prove=True),) if proves else ())
+
+
+def test_a_held_submission_is_looked_at_again_until_no_answer_is_to_come() -> None:
+    held = out(BatchState.HELD, create_deadline=NOW)
+
+    def decided(wait: Wait | None, elapsed: float) -> Decision:
+        return decide(view(open=(held,)), NOW, elapsed, {} if wait is None else {held.id: wait}, TERMS)
+
+    assert decided(None, 0).actions == (Settle(held, prove=True),)
+    assert decided(Wait(0, 3, 60, owner_dead=True), 179) == Decision((), NOW + 1)
+    assert decided(Wait(0, 3, 60, owner_dead=True), 180).actions == (Settle(held, prove=True),)
+    assert decided(Wait(0, 3, 60, owner_dead=True, in_vain=True), 9999) == Decision((), None)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("job", [JOB, replace(JOB, cancel_requested=True)])
+def test_a_batch_that_may_be_somebody_elses_is_neither_canceled_nor_collected(job: Job, exclusive: bool) -> None:
+    spec = Spec(model="openai/m", policy=Policy(exclusive=exclusive))
+    asked = out(BatchState.IN_PROGRESS, 1, proved=False, cancel_requested=True)
+    running = out(BatchState.IN_PROGRESS, 2, proved=False)
+    ended = out(BatchState.ENDED, 3, proved=False)
+    done = actions(view(job=job, open=(asked, running, ended)), replace(TERMS, spec=spec))
+    assert Prove(ended) in done
+    assert not any(isinstance(action, Collect) for action in done)
+    canceled = {action.batch.id for action in done if isinstance(action, Cancel)}
+    assert canceled == (({asked.id, running.id} if job.cancel_requested else {asked.id}) if exclusive else set())
+    postponed = [action.batch for action in done if isinstance(action, PostponeCancel)]
+    assert postponed == ([running] if job.cancel_requested and not exclusive else [])
+
+
+def rows(count: int, batch: Batch) -> Batch:
+    return replace(batch, shard=replace(batch.shard, rows=count))
+
+
+@pytest.mark.parametrize(
+    ("unresolved", "sent"),
+    [
+        (None, [1, 2, 3]),
+        ((), [1, 3]),  # the second 10 waits for the first
+        ((rows(10, replace(SENT, create_deadline=NOW + 1)),), [3]),
+        ((rows(10, replace(SENT, create_deadline=NOW - 1)),), [3]),
+        ((rows(10, out(BatchState.HELD)), rows(7, out(BatchState.HELD))), [1, 3]),  # no other is left
+        ((rows(8, out(BatchState.HELD)),), [1, 3]),
+    ],
+)
+def test_no_two_submissions_that_only_their_count_tells_apart_are_on_their_way(
+    unresolved: tuple[Batch, ...] | None, sent: list[int]
+) -> None:
+    ready = (rows(10, planned(1)), rows(10, planned(2)), rows(7, planned(3)))
+    terms = replace(TERMS, in_flight=9)
+    decision = decide(view(ready=ready, unresolved=unresolved), NOW, 0, {}, terms)
+    assert [action.batch.id for action in decision.actions if isinstance(action, Submit)] == [f"p{n}" for n in sent]
+    only = decide(view(ready=ready[:2], unresolved=unresolved), NOW, 0, {}, terms)
+    assert only.actions or only.wake_at is not None
 
 
 def test_many_batches_are_polled_with_one_action_and_the_ended_collected() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -50,6 +51,7 @@ EVENTS: tuple[Event, ...] = (
     machine.SubmitStarted("a", "me", 1.0),
     machine.Uploaded(FileId("f"), "me", 2.0),
     machine.SubmitAccepted(remote(RemoteState.IN_PROGRESS), 3.0),
+    machine.SubmitAccepted(remote(RemoteState.IN_PROGRESS), 3.0, proved=False),
     machine.SubmitRejected(FAILURE, 3.0, True),
     machine.SubmitRejected(FAILURE, 3.0, False),
     machine.SubmitAbsent(3.0),
@@ -59,6 +61,8 @@ EVENTS: tuple[Event, ...] = (
     machine.CancelRequested(4.0),
     machine.CanceledUnsent(4.0),
     machine.RemoteEnded(remote(RemoteState.ENDED), 5.0),
+    machine.RemoteProved(5.0),
+    machine.RemoteDisproved(5.0),
     machine.RemoteFailed(remote(RemoteState.FAILED), FAILURE, 5.0, True),
     machine.RemoteFailed(remote(RemoteState.FAILED), FAILURE, 5.0, False),
     machine.Collected(("o",), "l", TOTALS, 6.0),
@@ -76,6 +80,7 @@ def test_every_event_and_every_state_is_in_the_table() -> None:
 @given(st.lists(st.sampled_from(EVENTS), max_size=12))
 def test_any_history_is_legal_or_refused_and_a_refusal_changes_nothing(history: list[Event]) -> None:
     current = batch()
+    doubted = False
     for event in history:
         allowed = TRANSITIONS[current.state].get(type(event), frozenset())
         try:
@@ -85,9 +90,15 @@ def test_any_history_is_legal_or_refused_and_a_refusal_changes_nothing(history: 
         assert after.state in allowed
         assert after.shard == current.shard
         assert after.tag == current.tag
+        if isinstance(event, machine.SubmitAccepted):
+            doubted = not event.proved
+        elif isinstance(event, machine.RemoteProved):
+            doubted = False
+        assert after.proved or after.state in {BatchState.IN_PROGRESS, BatchState.CANCELING, BatchState.ENDED}
         current = after
     if current.state is BatchState.COLLECTED:
         assert current.totals == TOTALS
+        assert not doubted  # nothing is taken of a batch that may be somebody else's
 
 
 @pytest.mark.parametrize("state", sorted(FINAL_STATES))
@@ -112,6 +123,24 @@ def test_a_cancel_waits_for_the_fate_of_a_submission() -> None:
     accepted = evolve(asked, machine.SubmitAccepted(remote(RemoteState.IN_PROGRESS), 2.0))
     assert accepted.cancel_requested
     assert accepted.state is BatchState.IN_PROGRESS
+
+
+def test_a_batch_that_proves_to_be_somebody_elses_is_remembered_and_searched_for_again() -> None:
+    sent = evolve(batch(BatchState.SUBMITTING), machine.CancelRequested(1.0))
+    adopted = evolve(sent, machine.SubmitAccepted(remote(RemoteState.IN_PROGRESS), 2.0, proved=False))
+    ended = evolve(adopted, machine.RemoteEnded(remote(RemoteState.ENDED), 3.0))
+    for current in (adopted, ended):
+        again = evolve(current, machine.RemoteDisproved(4.0))
+        assert again == replace(sent, foreign=(RemoteId("r"),))
+    held = evolve(ended, machine.SubmitUndecidable(FAILURE, 4.0))
+    assert (held.state, held.remote, held.proved) == (BatchState.HELD, None, True)
+
+
+def test_what_is_proved_is_not_doubted_any_more() -> None:
+    ended = replace(batch(BatchState.ENDED), remote=remote(RemoteState.ENDED))
+    for event in (machine.RemoteDisproved(1.0), machine.SubmitUndecidable(FAILURE, 1.0)):
+        with pytest.raises(InvariantError):
+            evolve(ended, event)
 
 
 def test_the_diagram_shows_every_step() -> None:

@@ -237,22 +237,28 @@ class Client:
             chosen = await self._reading.selected(job, segments)
             return await self._working(job.id, lambda work: mend(work, task, chosen))
 
-    async def _working(self, job_id: str, act: Callable[[Work], Awaitable[T]]) -> T:
+    async def _working(self, job_id: str, act: Callable[[Work], Awaitable[T]], *, check_account: bool = False) -> T:
         job = await self.job(job_id)
         async with self._running.owned(job) as lease, self._running.provider(job) as provider:
-            return await act(await self._running.work(job, lease, provider))
+            work = await self._running.work(job, lease, provider)
+            if check_account:
+                await self._running.check_account(work, job)
+            return await act(work)
 
     async def held(self, job_id: str) -> Sequence[tuple[Batch, Sequence[RemoteBatch]]]:
-        """The job's submissions that cannot be told from others, each with the provider's batches that it may be."""
-        return await self._working(job_id, operate.held)
+        """The job's submissions that cannot be told from others, each with the provider's batches that it may be. These
+        three raise `UsageError` where the key is another account's: it would find nothing."""
+        return await self._working(job_id, operate.held, check_account=True)
 
     async def adopt(self, job_id: str, batch_id: str, remote_id: str) -> None:
         """The operator's word that a held submission is this batch of the provider."""
-        await self._working(job_id, lambda work: operate.adopt(work, BatchId(batch_id), RemoteId(remote_id)))
+        batch, remote = BatchId(batch_id), RemoteId(remote_id)
+        await self._working(job_id, lambda work: operate.adopt(work, batch, remote), check_account=True)
 
     async def declare_absent(self, job_id: str, batch_id: str) -> None:
         """The operator's word that a held submission never arrived; its rows go out in a new batch."""
-        await self._working(job_id, lambda work: operate.declare_absent(work, BatchId(batch_id)))
+        batch = BatchId(batch_id)
+        await self._working(job_id, lambda work: operate.declare_absent(work, batch), check_account=True)
 
     # ------------------------------------------------------------------------------------------- reading
 

@@ -6,7 +6,7 @@ the events that came of them leads to the next view.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -17,6 +17,10 @@ from overnight.types import Batch, BatchId, BatchState, Hold, JobTotals, JobView
 
 SETTLE_LOOKS = 3
 """Looks at the provider's listing before a submission may be called absent (contracts: 15.1, step 4)."""
+HELD_PACE = 6
+"""A held submission is looked at so many times as rarely: it waits for batches of others to end."""
+COUNT_PAUSE = 2.0
+"""Seconds until a create is thought of again whose number of requests another one has that is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,20 @@ class Settle:
 
     batch: Batch
     prove: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Ask the answers of a batch that was adopted without proof whose they are."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class PostponeCancel:
+    """A batch that may be somebody else's is not stopped: its cancel waits for the proof."""
+
+    batch: Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +98,7 @@ class HoldJob:
     hold: Hold
 
 
-Action = Submit | Settle | Poll | Cancel | CancelUnsent | Collect | FollowUp | Clean | HoldJob
+Action = Submit | Settle | Prove | Poll | Cancel | PostponeCancel | CancelUnsent | Collect | FollowUp | Clean | HoldJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +111,7 @@ class Wait:
     owner_dead: bool  # its sender is known to be gone: nothing can leave any more
     unsent: bool = False  # nothing can have been created: send again
     fenced: float | None = None  # when the input file was deleted: whatever arrives later fails unpaid
+    in_vain: bool = False  # no answers are to come that could tell: only a person can
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,22 +192,30 @@ def _open_batch(
         case BatchState.SUBMITTING:
             _settle(batch, view, now, elapsed, waits.get(batch.id), terms, draft)
         case BatchState.IN_PROGRESS | BatchState.CANCELING:
-            look = next_poll(batch, now, terms.poll)
-            wanted = batch.cancel_requested or view.job.cancel_requested or batch.duplicate_of is not None
-            if wanted and batch.state is BatchState.IN_PROGRESS and (not batch.cancel_requested or look <= now):
-                draft.actions.append(Cancel(batch))  # a cancel is asked again at every look until it shows
-            elif look <= now:
-                due.append(batch)
-            else:
-                draft.wakes.append(look)
+            _running(batch, view, now, terms, draft, due)
         case BatchState.ENDED:
-            draft.actions.append(Collect(batch))
+            draft.actions.append(Collect(batch) if batch.proved else Prove(batch))
         case BatchState.HELD:
-            pass  # the operator's turn
+            _held(batch, now, elapsed, waits.get(batch.id), terms, draft)
         case BatchState.PLANNED | BatchState.COLLECTED | BatchState.FAILED | BatchState.ABSENT | BatchState.CANCELED:
             pass  # never in `view.open`
         case _:
             assert_never(batch.state)
+
+
+def _running(batch: Batch, view: JobView, now: float, terms: Terms, draft: _Draft, due: list[Batch]) -> None:
+    look = next_poll(batch, now, terms.poll)
+    asked = batch.cancel_requested or view.job.cancel_requested or batch.duplicate_of is not None
+    wanted = asked and batch.state is BatchState.IN_PROGRESS
+    ours = batch.proved or terms.spec.policy.exclusive
+    if wanted and ours and (not batch.cancel_requested or look <= now):
+        draft.actions.append(Cancel(batch))  # a cancel is asked again at every look until it shows
+    elif wanted and not ours and not batch.cancel_requested:
+        draft.actions.append(PostponeCancel(batch))
+    elif look <= now:
+        due.append(batch)
+    else:
+        draft.wakes.append(look)
 
 
 def next_poll(batch: Batch, now: float, override: float | None) -> float:
@@ -203,14 +230,14 @@ def next_poll(batch: Batch, now: float, override: float | None) -> float:
 def _settle(
     batch: Batch, view: JobView, now: float, elapsed: float, wait: Wait | None, terms: Terms, draft: _Draft
 ) -> None:
-    # A create leaves only after the upload is committed: without a file id there is nothing to look for.
-    if batch.file_id is None or (wait is not None and wait.unsent):
+    # A create leaves only after its deadline is committed: without one there is nothing to look for.
+    if batch.create_deadline is None or (wait is not None and wait.unsent):
         _unsent(batch, view, now, elapsed, wait, draft)
         return
     if wait is None:
         draft.actions.append(Settle(batch, prove=False))
         return
-    if _waited(wait, elapsed, terms):
+    if _waited(batch, wait, elapsed, terms):
         draft.actions.append(Settle(batch, prove=True))
         return
     next_look = wait.last + terms.settle_every
@@ -220,12 +247,25 @@ def _settle(
         draft.wakes.append(now + (next_look - elapsed))
 
 
-def _waited(wait: Wait, elapsed: float, terms: Terms) -> bool:
+def _held(batch: Batch, now: float, elapsed: float, wait: Wait | None, terms: Terms, draft: _Draft) -> None:
+    """All waiting was done before it was held. What was accepted shows, and answers that come will tell."""
+    again = elapsed if wait is None else wait.last + HELD_PACE * terms.settle_every
+    if wait is not None and wait.in_vain:
+        pass  # the operator's turn
+    elif elapsed >= again:
+        draft.actions.append(Settle(batch, prove=True))
+    else:
+        draft.wakes.append(now + (again - elapsed))
+
+
+def _waited(batch: Batch, wait: Wait, elapsed: float, terms: Terms) -> bool:
     """Whether enough has passed for the next step of the proof: the fence, and after it once more the time in which
-    what was accepted before must become visible."""
+    what was accepted before must become visible. Where there is no file to fence with, both times are waited for."""
     if wait.fenced is not None:
         return elapsed - wait.fenced >= terms.visibility
-    needed = terms.visibility if wait.owner_dead else terms.visibility + terms.spec.policy.create_timeout
+    needed = terms.visibility if batch.file_id is not None else 2 * terms.visibility
+    if not wait.owner_dead:
+        needed += terms.spec.policy.create_timeout
     # With no visibility delay configured, one look behind us and one more are the proof.
     looks = SETTLE_LOOKS - 1 if terms.visibility > 0 else 1
     return elapsed - wait.since >= needed and wait.looks >= looks
@@ -249,7 +289,7 @@ def _sending(view: JobView, now: float, terms: Terms, draft: _Draft) -> None:
         return
     room = min(terms.in_flight - len(view.open), _creates_left(view, terms))
     sent, reserved = view.totals.sent, committed(view.totals, terms.rates)
-    for batch in view.ready[: max(room, 0)]:
+    for batch in _distinct(view, now, terms, draft)[: max(room, 0)]:
         stop = _over_limit(view, batch, sent, reserved, terms.rates)
         if stop is not None:
             draft.actions.append(HoldJob(stop))
@@ -263,6 +303,30 @@ def _sending(view: JobView, now: float, terms: Terms, draft: _Draft) -> None:
         draft.wakes.append(view.next_ready)
     if view.totals.backlog:
         _follow_up(view, now, terms, draft)
+
+
+def _distinct(view: JobView, now: float, terms: Terms, draft: _Draft) -> Sequence[Batch]:
+    """The planned batches that may go out now. Where the number of requests is all that a lost submission is known by,
+    no two of a number are on their way at once, and one that is in doubt is used only where no other is left."""
+    if view.unresolved is None:
+        return view.ready
+    in_doubt = {batch.shard.rows for batch in view.unresolved}
+    busy = {batch.shard.rows for batch in view.unresolved if _is_being_sent(batch, now, terms)}
+    clear: list[Batch] = []
+    doubtful: list[Batch] = []
+    for batch in view.ready:
+        rows = batch.shard.rows
+        if rows in busy:
+            draft.wakes.append(now + COUNT_PAUSE)
+        else:
+            (doubtful if rows in in_doubt else clear).append(batch)
+            busy.add(rows)
+    return clear or doubtful
+
+
+def _is_being_sent(batch: Batch, now: float, terms: Terms) -> bool:
+    deadline = batch.create_deadline if batch.state is BatchState.SUBMITTING else None
+    return deadline is not None and 0 <= deadline - now <= terms.spec.policy.create_timeout
 
 
 def _follow_up(view: JobView, now: float, terms: Terms, draft: _Draft) -> None:

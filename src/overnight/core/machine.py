@@ -49,10 +49,12 @@ class Uploaded:
 
 @dataclass(frozen=True, slots=True)
 class SubmitAccepted:
-    """The provider has the batch: it answered the create, or the batch was found by its tag and adopted."""
+    """The provider has the batch: it answered the create, or the batch was found and adopted. `proved` False: adopted
+    because nothing else fitted; its first answer will tell."""
 
     remote: RemoteBatch
     at: float
+    proved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,15 @@ class SubmitRejected:
 
 @dataclass(frozen=True, slots=True)
 class SubmitAbsent:
-    """Proved: no batch of ours carries the tag, and none can come any more."""
+    """Proved: no batch at the provider can be it, and none can come any more."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitUndecidable:
-    """The provider's listing does not tell whether it has the batch; the operator, or later proof, decides."""
+    """Neither the provider's listing nor an answer tells which batch it is, if any; later proof, or the operator,
+    decides."""
 
     failure: Failure
     at: float
@@ -106,6 +109,20 @@ class RemoteEnded:
     """The provider says that results can be read."""
 
     remote: RemoteBatch
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteProved:
+    """An answer of the batch that was adopted without proof is ours, and so is the batch."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteDisproved:
+    """The batch that was adopted without proof is somebody else's: it is remembered, and the search begins anew."""
+
     at: float
 
 
@@ -153,6 +170,8 @@ Event = (
     | CancelRequested
     | CanceledUnsent
     | RemoteEnded
+    | RemoteProved
+    | RemoteDisproved
     | RemoteFailed
     | Collected
     | RowsTaken
@@ -179,6 +198,7 @@ TRANSITIONS: Mapping[BatchState, Mapping[type[Event], frozenset[BatchState]]] = 
             SubmitAccepted: frozenset({_S.IN_PROGRESS}),
             SubmitRejected: frozenset({_S.FAILED}),
             SubmitAbsent: frozenset({_S.ABSENT}),
+            SubmitUndecidable: frozenset({_S.HELD}),
             CancelRequested: frozenset({_S.HELD}),
             CanceledUnsent: frozenset({_S.CANCELED}),
         },
@@ -186,14 +206,19 @@ TRANSITIONS: Mapping[BatchState, Mapping[type[Event], frozenset[BatchState]]] = 
             Polled: frozenset({_S.IN_PROGRESS, _S.CANCELING}),
             CancelRequested: frozenset({_S.IN_PROGRESS}),
             RemoteEnded: frozenset({_S.ENDED}),
+            RemoteDisproved: frozenset({_S.SUBMITTING}),
             RemoteFailed: frozenset({_S.FAILED}),
         },
         _S.CANCELING: {
             Polled: frozenset({_S.CANCELING}),
             RemoteEnded: frozenset({_S.ENDED}),
+            RemoteDisproved: frozenset({_S.SUBMITTING}),
             RemoteFailed: frozenset({_S.FAILED}),
         },
         _S.ENDED: {
+            RemoteProved: frozenset({_S.ENDED}),
+            RemoteDisproved: frozenset({_S.SUBMITTING}),
+            SubmitUndecidable: frozenset({_S.HELD}),
             Collected: frozenset({_S.COLLECTED}),
         },
         _S.COLLECTED: {
@@ -216,7 +241,10 @@ TRANSITIONS: Mapping[BatchState, Mapping[type[Event], frozenset[BatchState]]] = 
 
 
 def evolve(batch: Batch, event: Event) -> Batch:
-    """The batch after the event. Raises `InvariantError`, changing nothing, where the table does not hold the step."""
+    """The batch after the event. Raises `InvariantError`, changing nothing, where the table does not hold the step, or
+    where it takes a batch for ours that is not proved to be, or doubts one that is."""
+    if not _fits_proof(batch, event):
+        raise InvariantError(f"batch {batch.id} (proved: {batch.proved}): {type(event).__name__} does not fit that")
     after = _apply(batch, event)
     if after.state not in TRANSITIONS[batch.state].get(type(event), frozenset()):
         raise InvariantError(
@@ -225,20 +253,33 @@ def evolve(batch: Batch, event: Event) -> Batch:
     return after
 
 
+def _fits_proof(batch: Batch, event: Event) -> bool:
+    match event:
+        case Collected() | RemoteFailed():
+            return batch.proved
+        case RemoteProved() | RemoteDisproved():
+            return not batch.proved
+        case SubmitUndecidable():
+            return not batch.proved or batch.remote is None
+        case _:
+            return True
+
+
 def _apply(batch: Batch, event: Event) -> Batch:
     match event:
         case SubmitStarted(account, sender, at):
             return replace(batch, state=_S.SUBMITTING, account=account, sender=sender, submitted_at=at)
         case Uploaded(file_id, sender, create_deadline):
             return replace(batch, file_id=file_id, sender=sender, create_deadline=create_deadline)
-        case SubmitAccepted(remote, at):
-            return replace(batch, state=_S.IN_PROGRESS, remote=remote, accepted_at=at, first_seen_at=at, polled_at=at)
+        case SubmitAccepted(remote, at, proved):
+            seen = replace(batch, remote=remote, accepted_at=at, first_seen_at=at, polled_at=at)
+            return replace(seen, state=_S.IN_PROGRESS, proved=proved, failure=None)
         case SubmitRejected(failure, _, final):
             return _failed(batch, failure, final)
         case SubmitAbsent():
             return replace(batch, state=_S.ABSENT)
         case SubmitUndecidable(failure, _):
-            return replace(batch, state=_S.HELD, failure=failure)
+            return replace(_unknown(batch), state=_S.HELD, failure=failure)
         case Polled(remote, at):
             canceling = batch.state is _S.CANCELING or remote.state is RemoteState.CANCELING
             state = _S.CANCELING if canceling else batch.state
@@ -252,6 +293,11 @@ def _apply(batch: Batch, event: Event) -> Batch:
             return replace(batch, state=_S.CANCELED, ended_at=at, totals=totals, backlog_taken=True)
         case RemoteEnded(remote, at):
             return replace(batch, state=_S.ENDED, remote=remote, polled_at=at, ended_at=remote.ended_at or at)
+        case RemoteProved():
+            return replace(batch, proved=True)
+        case RemoteDisproved():
+            foreign = (*batch.foreign, batch.remote.id) if batch.remote is not None else batch.foreign
+            return replace(_unknown(batch), state=_S.SUBMITTING, foreign=foreign)
         case RemoteFailed(remote, failure, at, final):
             ended = replace(batch, remote=remote, polled_at=at, ended_at=remote.ended_at or at)
             return _failed(ended, failure, final)
@@ -269,6 +315,11 @@ def _apply(batch: Batch, event: Event) -> Batch:
             return replace(batch, taken=batch.taken + rows, backlog_taken=batch.backlog_taken or backlog)
         case RemoteCleaned():
             return replace(batch, cleaned=True)
+
+
+def _unknown(batch: Batch) -> Batch:
+    """As before any batch of the provider was taken for it."""
+    return replace(batch, remote=None, accepted_at=None, first_seen_at=None, polled_at=None, ended_at=None, proved=True)
 
 
 def _failed(batch: Batch, failure: Failure, final: bool) -> Batch:

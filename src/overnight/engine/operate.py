@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from overnight.core.machine import CanceledUnsent, RowsTaken, SubmitAbsent, SubmitAccepted, evolve
+from overnight.core.fate import is_over
+from overnight.core.machine import CanceledUnsent, RowsTaken, SubmitAccepted, evolve
 from overnight.data.follow_up import Row, write_follow_up
 from overnight.data.joined import Joined
 from overnight.data.spans import position, union
 from overnight.data.table import key_rows
-from overnight.engine.settle import find
+from overnight.engine.candidates import candidates, whose
+from overnight.engine.settle import absent
 from overnight.engine.work import Work, in_thread
 from overnight.errors import UsageError
 from overnight.ports import Changes, Event, Store
@@ -137,28 +139,38 @@ def _failed(work: Work, segment: Segment, batches: Sequence[Batch], chosen: Chos
 
 
 async def held(work: Work) -> list[tuple[Batch, Sequence[RemoteBatch]]]:
-    """Submissions that wait for the operator, each with the provider's batches that it may be."""
+    """Submissions that wait for proof or for the operator, each with the provider's batches that it may be."""
     view = await work.store.view(work.job_id, work.clock.now(), 0)
     waiting = [batch for batch in view.open if batch.state is BatchState.HELD]
-    return [(batch, await find(work, batch)) for batch in waiting]
+    return [(batch, [each.remote for each in await candidates(work, batch)]) for batch in waiting]
 
 
 async def adopt(work: Work, batch_id: BatchId, remote_id: RemoteId) -> Batch:
-    """The operator's word that a held submission is this batch of the provider."""
+    """The operator's word that a held submission is this batch of the provider. Where its answers can tell, they are
+    asked, now or when it has ended. Raises `UsageError` where it cannot be."""
     batch = await _held(work, batch_id)
-    seen = await work.provider.status([remote_id])
-    if remote_id not in seen:
+    remote = (await work.provider.status([remote_id])).get(remote_id)
+    if remote is None:
         raise UsageError(f"the provider has no batch {remote_id} on this account: overnight reconcile lists them")
-    return await work.step(batch, SubmitAccepted(seen[remote_id], work.clock.now()))
+    other = (await work.store.adopters(batch.account, [remote_id])).get(remote_id)
+    if other is not None:
+        raise UsageError(f"batch {other.id} of job {other.job_id} was taken for {remote_id}: adopt another one")
+    ours = True if work.provider.proof != "count" else await whose(work, batch, remote) if is_over(remote) else None
+    if ours is False:
+        raise UsageError(f"the answers of {remote_id} are not those of batch {batch_id}: adopt another one")
+    # The operator's word is enough for what has ended without an answer: nothing better will come.
+    proved = ours is True or is_over(remote)
+    return await work.step(batch, SubmitAccepted(remote, work.clock.now(), proved))
 
 
 async def declare_absent(work: Work, batch_id: BatchId) -> Batch:
-    """The operator's word that a held submission never arrived: its rows go out in a new batch."""
+    """The operator's word that a held submission never arrived: its rows go out in a new batch. Raises `UsageError`
+    where a batch of the provider proves to be it."""
     batch = await _held(work, batch_id)
-    after = evolve(batch, SubmitAbsent(work.clock.now()))
-    told = work.event("declared_absent", batch)
-    await work.commit(Changes(batches=(after,), new_batches=(work.anew(batch),), events=(told,)))
-    return after
+    ours = [each.remote.id for each in await candidates(work, batch) if each.ours]
+    if ours:
+        raise UsageError(f"{ours[0]} is batch {batch_id}, as its answers tell: adopt it")
+    return await absent(work, batch, "declared_absent")
 
 
 async def _held(work: Work, batch_id: BatchId) -> Batch:

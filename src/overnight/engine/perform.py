@@ -15,6 +15,8 @@ from overnight.core.decide import (
     FollowUp,
     HoldJob,
     Poll,
+    PostponeCancel,
+    Prove,
     Settle,
     Submit,
 )
@@ -27,8 +29,9 @@ from overnight.core.machine import (
     RemoteFailed,
     evolve,
 )
+from overnight.engine.candidates import ran
 from overnight.engine.collect import collect, follow_up
-from overnight.engine.settle import settle
+from overnight.engine.settle import ask_answers, disprove, postpone_cancel, settle
 from overnight.engine.submit import refuse, submit
 from overnight.engine.work import Work
 from overnight.errors import ProviderError
@@ -53,6 +56,10 @@ async def perform(work: Work, action: Action, job: Job) -> None:
             await submit(work, batch, job)
         case Settle(batch, prove):
             await settle(work, batch, prove=prove)
+        case Prove(batch):
+            await ask_answers(work, batch)
+        case PostponeCancel(batch):
+            await postpone_cancel(work, batch)
         case Poll(batches):
             await poll(work, batches)
         case Cancel(batch):
@@ -98,9 +105,11 @@ async def poll(work: Work, batches: Sequence[Batch]) -> None:
                 quiet.append(evolve(batch, Polled(remote, now)))
             case RemoteState.ENDED:
                 await work.step(batch, RemoteEnded(remote, now))
-            case RemoteState.FAILED if _ran(remote):
+            case RemoteState.FAILED if ran(remote):
                 work.log("failed_with_answers", {"batch": batch.id, "remote": remote.id})
                 await work.step(batch, RemoteEnded(remote, now))
+            case RemoteState.FAILED if not batch.proved:
+                await disprove(work, batch)  # it ran nothing, whosever it is
             case RemoteState.FAILED:
                 await _failed(work, batch, remote)
             case _:
@@ -110,21 +119,16 @@ async def poll(work: Work, batches: Sequence[Batch]) -> None:
 
 
 def _given_up(batch: Batch, now: float, window: float) -> bool:
-    """Nobody waits for it any more, and a batch that can be seen nowhere when its window is over will bring nothing."""
+    """Nobody waits for it any more, or it may be somebody's who deleted it; and a batch that can be seen nowhere when
+    its window is over will bring nothing."""
     began = batch.accepted_at if batch.accepted_at is not None else batch.created_at
-    return batch.cancel_requested and now > began + window + GRACE
+    return (batch.cancel_requested or not batch.proved) and now > began + window + GRACE
 
 
 def _names_no_answers_yet(remote: RemoteBatch, now: float) -> bool:
     """It counts answers and has no file of them: taken at its word too early, they would be paid for again."""
     lately = remote.ended_at is not None and 0 <= now - remote.ended_at < FILES_LATE
     return lately and remote.output_file is None and remote.counts.succeeded > 0
-
-
-def _ran(remote: RemoteBatch) -> bool:
-    """Whether rows of a failed batch ran all the same: then it is not to be sent again as if nothing was paid."""
-    used = remote.usage is not None and remote.usage.input + remote.usage.output > 0
-    return remote.output_file is not None or remote.counts.succeeded > 0 or used
 
 
 def _tell_unknown(work: Work, batch: Batch, remote: RemoteBatch) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from overnight.core.decide import Action, Decision, Submit, decide
 from overnight.engine.perform import perform
 from overnight.engine.work import Work
-from overnight.errors import Conflict, ProviderError
+from overnight.errors import Conflict, LeaseLost, ProviderError
 from overnight.ports import Lease, Store
 from overnight.types import BatchState, Failure, FailureKind, Hold, JobId, JobView
 
@@ -93,6 +93,9 @@ class Runner:
         work = self.work
         now = work.clock.now()
         view = await work.store.view(work.job_id, now, READY)
+        if work.provider.proof == "count" and view.ready:
+            account = view.job.account.fingerprint if view.job.account is not None else ""
+            view = replace(view, unresolved=tuple(await work.store.unresolved(account)))
         decision = decide(view, now, work.clock.elapsed(), work.waits, work.terms)
         if self._on_look is not None:
             self._on_look(view, decision)
@@ -112,13 +115,18 @@ class Runner:
 
     async def _perform(self, actions: Sequence[Action], view: JobView) -> bool:
         """Carry out the actions side by side, keeping the lease alive. True where the provider made trouble."""
-        tasks = {asyncio.create_task(perform(self.work, action, view.job)) for action in actions}
+        tasks = {asyncio.create_task(perform(self.work, action, view.job)): action for action in actions}
         pending = set(tasks)
         try:
             while pending:
                 _, pending = await asyncio.wait(pending, timeout=self.work.terms.lease / 3)
                 if pending:
                     await self._keep_lease()
+        except LeaseLost:
+            creating = [task for task, action in tasks.items() if _creates(self.work, action)]
+            if creating:  # each finds out by itself, and may have to take back what it made
+                await asyncio.wait(creating)
+            raise
         finally:
             for task in pending:
                 task.cancel()
@@ -175,10 +183,14 @@ class Runner:
         if view.job.hold is not None and decision.wake_at is None:  # nothing is out that it still waits for
             return End(EndReason.HELD, view, hold=view.job.hold)
         if view.open and all(batch.state is BatchState.HELD for batch in view.open) and decision.wake_at is None:
-            message = "a submission cannot be told from others at the provider: overnight reconcile decides"
-            return End(EndReason.HELD, view, hold=Hold("undecidable", message, 5))
+            told = "; ".join(f"batch {each.id}: {each.failure.message}" for each in view.open if each.failure)
+            return End(EndReason.HELD, view, hold=Hold("undecidable", f"overnight reconcile decides: {told}", 5))
         settling = any(batch.state is BatchState.SUBMITTING for batch in view.open)
         return End(EndReason.ONCE, view) if once and not settling else None
+
+
+def _creates(work: Work, action: Action) -> bool:
+    return isinstance(action, Submit) and action.batch.id in work.creating
 
 
 def _held_by(failure: Failure) -> Hold:

@@ -36,10 +36,14 @@ async def submit(work: Work, batch: Batch, job: Job) -> None:
     timeout = work.terms.spec.policy.create_timeout
     before = work.clock.elapsed()
     batch = await work.step(batch, Uploaded(file_id, work.lease.owner, work.clock.now() + timeout))
-    work.waits.pop(batch.id, None)
+    work.forget(batch)
     if work.clock.elapsed() - before > timeout:
         return  # this process was stopped meanwhile, and somebody may be looking for the batch: do not send
-    await _create(work, batch, timeout)
+    work.creating.add(batch.id)
+    try:
+        await _create(work, batch, timeout)
+    finally:
+        work.creating.discard(batch.id)
 
 
 async def _create(work: Work, batch: Batch, timeout: float) -> None:
@@ -114,7 +118,7 @@ async def refuse(work: Work, batch: Batch, failure: Failure, event: Callable[[bo
     after = evolve(batch, event(not new))
     told = work.event("refused", batch, kind=failure.kind, code=failure.code, status=failure.status, again=bool(new))
     await work.commit(Changes(batches=(after,), new_shards=parts.shards, new_batches=new, events=(told,)))
-    work.waits.pop(batch.id, None)
+    work.forget(batch)
     if failure.kind is FailureKind.ACCOUNT:
         await work.hold(Hold("account", failure.message, 4))
     for ended in (after, *parts.batches):

@@ -13,7 +13,7 @@ from overnight.core.decide import Terms, Wait
 from overnight.core.machine import Event as BatchEvent
 from overnight.core.machine import evolve
 from overnight.ports import Blobs, Changes, Clock, Event, Lease, Provider, Store
-from overnight.types import Batch, BatchId, BatchState, Failure, Hold, JobId, Reply, Segment, Shard, Tag
+from overnight.types import Batch, BatchId, BatchState, Failure, Hold, JobId, RemoteId, Reply, Segment, Shard, Tag
 
 AnswerCheck = Callable[[Reply], str | None]
 P = ParamSpec("P")
@@ -48,7 +48,7 @@ def planned_batch(
 
 @dataclass(slots=True)
 class Work:
-    """One process's hold on one job. `waits` and `clean_tries` are this process's memory only: whatever must
+    """One process's hold on one job. `waits`, `clean_tries` and `foreign` are this process's memory only: whatever must
     survive stands in the store."""
 
     job_id: JobId
@@ -68,6 +68,8 @@ class Work:
     log: Callable[[str, Mapping[str, object]], None]
     waits: dict[BatchId, Wait] = field(default_factory=dict)
     clean_tries: dict[BatchId, int] = field(default_factory=dict)
+    foreign: dict[BatchId, set[RemoteId]] = field(default_factory=dict)  # proved not to be that submission
+    creating: set[BatchId] = field(default_factory=set)  # creates that are on their way, or that are being taken back
 
     async def commit(self, changes: Changes) -> None:
         """Write under our lease. Raises `LeaseLost`, `Conflict`."""
@@ -117,13 +119,19 @@ class Work:
         known = self.waits.get(batch.id)
         return known is not None and known.fenced is not None
 
-    def looked(self, batch: Batch, *, fence: bool = False) -> None:
-        """One more look at the provider's listing found nothing; `fence`: the input file is deleted now."""
+    def looked(self, batch: Batch, *, fence: bool = False, in_vain: bool = False) -> None:
+        """One more look at the provider's listing did not tell; `fence`: the input file is deleted now; `in_vain`: no
+        further look will tell."""
         now = self.clock.elapsed()
         dead = batch.sender == self.lease.owner or self.is_dead(batch.sender)
         known = self.waits.get(batch.id) or Wait(now, 0, now, owner_dead=dead)
         fenced = now if fence else known.fenced
-        self.waits[batch.id] = replace(known, looks=known.looks + 1, last=now, fenced=fenced)
+        self.waits[batch.id] = replace(known, looks=known.looks + 1, last=now, fenced=fenced, in_vain=in_vain)
+
+    def forget(self, batch: Batch) -> None:
+        """Its fate is known."""
+        self.waits.pop(batch.id, None)
+        self.foreign.pop(batch.id, None)
 
     def log_end(self, batch: Batch) -> None:
         """The one structured line that every end of a batch writes: counts, times, failure ratio, cost; no content."""

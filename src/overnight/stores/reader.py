@@ -14,7 +14,18 @@ from overnight.stores.database import Database
 from overnight.stores.records import BATCH_COLUMNS, EVENTS, JOBS, SEGMENTS, SHARDS, load_batch
 from overnight.stores.schema import batches, events, jobs, segments, shard_segments, shards
 from overnight.stores.totals import job_totals
-from overnight.types import Batch, BatchId, Job, JobId, JobTotals, Segment, Shard
+from overnight.types import (
+    OPEN_STATES,
+    Batch,
+    BatchId,
+    BatchState,
+    Job,
+    JobId,
+    JobTotals,
+    RemoteId,
+    Segment,
+    Shard,
+)
 
 PAGE = 200
 """Batches that one look of `SqlReader.batches` loads."""
@@ -89,9 +100,36 @@ class SqlReader:
         newest = await self._database.read(lambda connection: [EVENTS.load(row) for row in connection.execute(query)])
         return newest[::-1]
 
+    async def unresolved(self, account: str) -> Sequence[Batch]:
+        """Submissions on that account, of any job, whose fate is open, oldest first."""
+        query = (
+            select_batches()
+            .where(batches.c.account == account, batches.c.state.in_(sorted(OPEN_STATES)))
+            .order_by(batches.c.created_at, batches.c.seq)
+        )
+        found = await self._database.read(lambda connection: load_batches(connection, query))
+        return [batch for batch in found if _is_unresolved(batch)]
+
+    async def adopters(self, account: str, remotes: Sequence[RemoteId]) -> Mapping[RemoteId, Batch]:
+        """Which batch on that account, of any job, each of these remote batches belongs to, or was adopted by."""
+
+        def work(connection: Connection) -> dict[RemoteId, Batch]:
+            found: dict[RemoteId, Batch] = {}
+            for some in (remotes[at : at + PAGE] for at in range(0, len(remotes), PAGE)):
+                query = select_batches().where(batches.c.account == account, batches.c.remote_id.in_(some))
+                found |= {batch.remote.id: batch for batch in load_batches(connection, query) if batch.remote}
+            return found
+
+        return await self._database.read(work)
+
     async def close(self) -> None:
         """Finish the database's thread."""
         await self._database.close()
+
+
+def _is_unresolved(batch: Batch) -> bool:
+    sent = batch.state is BatchState.SUBMITTING and batch.create_deadline is not None
+    return sent or batch.state is BatchState.HELD or not batch.proved
 
 
 def select_batches() -> Select[*tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from overnight.testing.examples import (
     a_batch,
     a_job,
     a_remote,
+    a_segment,
     a_shard,
     an_event,
     expected_totals,
@@ -129,6 +130,45 @@ class StoreReadingSuite(StorePlace):
             await store.commit(lease, Changes(batches=taken))
             assert await other.backlog(JOB, 9) == []
             assert (await other.view(JOB, 2000.0, 9)).oldest_backlog is None
+
+        self.play(scenario)
+
+    def test_submissions_whose_fate_is_open_are_known_over_all_jobs_of_the_account(self) -> None:
+        async def scenario(store: Store, other: Store) -> None:
+            lease = await self.begin(store)
+            await store.create_job(replace(a_job("job2"), salt=2))
+            at_work = await store.acquire("job/2", "a", 60)
+            assert at_work is not None
+            every = [a_batch(f"b {state}", a_shard(f"s {state}"), state) for state in BatchState]
+            doubtful = [
+                replace(a_batch(f"d {state}", a_shard(f"d {state}"), state), proved=False, foreign=(RemoteId("r"),))
+                for state in (BatchState.IN_PROGRESS, BatchState.CANCELING, BatchState.ENDED)
+            ]
+            unsent = replace(a_batch("unsent", a_shard("u"), BatchState.SUBMITTING), create_deadline=None)
+            elsewhere = replace(a_batch("elsewhere", a_shard("e"), BatchState.HELD), account="another")
+            await store.commit(lease, planned([*every, *doubtful, unsent, elsewhere]))
+            shard = replace(a_shard("of job2"), job_id=JobId("job2"))
+            foreign = replace(a_batch("of job2", shard, BatchState.HELD), created_at=999.0)
+            segment = (replace(a_segment(0)),)
+            await store.commit(at_work, Changes(new_segments=segment, new_shards=(shard,), new_batches=(foreign,)))
+            held = [batch for batch in every if batch.state in {BatchState.SUBMITTING, BatchState.HELD}]
+            assert await other.unresolved("fingerprint") == [foreign, *held, *doubtful]
+            assert await other.unresolved("another") == [elsewhere]
+            assert await other.unresolved("nobody's") == []
+
+        self.play(scenario)
+
+    def test_whose_a_batch_of_the_provider_is(self) -> None:
+        async def scenario(store: Store, other: Store) -> None:
+            lease = await self.begin(store)
+            batches = [a_batch(f"b{n}", a_shard(f"s{n}"), BatchState.COLLECTED) for n in range(3)]
+            batches[1] = replace(batches[1], state=BatchState.ENDED, totals=None, ended_at=None, proved=False)
+            await store.commit(lease, planned([*batches, a_batch("without", a_shard("w"))]))
+            asked = [RemoteId(f"remote of b{n}") for n in (0, 1, 9)] + [RemoteId(f"none {n}") for n in range(1000)]
+            found = await other.adopters("fingerprint", asked)
+            assert found == {asked[0]: batches[0], asked[1]: batches[1]}
+            assert await other.adopters("another", asked) == {}
+            assert await other.adopters("fingerprint", []) == {}
 
         self.play(scenario)
 
