@@ -39,7 +39,7 @@ class Quirks:
     spend_limit_after: int | None = None  # Q-A8: creates that pass before every further one meets the spend limit
     spend_rows_after: int | None = None  # Q-A8: the same of rows
     window: float = 86_400.0  # seconds to expiry
-    cancel_takes: float = 0.0  # seconds in canceling
+    cancel_takes: float = 25.0  # seconds in canceling
     finalizing: float = 0.0  # seconds from the last row to the end
     cancel_refused: bool = True  # 400 for the cancel of a batch that is over (unverified); else 200
     lost_creates: frozenset[int] = frozenset()  # accepted, the answer lost

@@ -15,13 +15,13 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import orjson
 
 from overnight.errors import ProviderError
-from overnight.ports import Provider, Search
+from overnight.ports import Provider, Search, Submission
 from overnight.testing.examples import submission
 from overnight.types import Endpoint, Failure, FailureKind, FileId, Outcome, RemoteBatch, RemoteId, RemoteState, Tag
 from overnight.wire.conversation import Asked, Text, Turn
@@ -40,7 +40,7 @@ class World:
     `wait(seconds)` lets its time pass, `lose_next_create` drops the answer of the next create after it was accepted,
     `cut_next_download` breaks the next download off half way; `accepted` counts the batches that it ever took,
     `contents` gives the bytes of every file that it holds now, by id. `dialect` and `endpoint` are what its requests
-    are written in and sent to; `no_file` is a file that it certainly does not have.
+    are written in and sent to; `no_file` is a file that it certainly does not have; `files`: it takes input files.
     """
 
     provider: Callable[[], Provider]
@@ -57,6 +57,7 @@ class World:
     dialect: str = "openai"
     endpoint: Endpoint = Endpoint.CHAT
     no_file: FileId = FileId("file-none")
+    files: bool = True
 
 
 class MemoryBlob:
@@ -96,20 +97,28 @@ def input_lines(
     return b"".join(made)
 
 
-async def uploaded(world: World, provider: Provider, filename: str) -> FileId:
-    """The id of a stored input file."""
-    data = input_lines(spoken=world.dialect, endpoint=world.endpoint)
+def _input(world: World, rows: int = ROWS) -> bytes:
+    return input_lines(rows, spoken=world.dialect, endpoint=world.endpoint)
+
+
+def _submission(world: World, file_id: FileId | None, tag: Tag = TAG, rows: int = ROWS) -> Submission:
+    return submission(file_id, world.endpoint, tag, {"job": "suite"}, _input(world, rows))
+
+
+async def uploaded(world: World, provider: Provider, filename: str) -> FileId | None:
+    """The id of a stored input file; None where there are none."""
+    data = _input(world)
     file_id = await provider.upload(lambda: io.BytesIO(data), len(data), filename)
-    assert file_id is not None
+    assert (file_id is not None) is world.files
     return file_id
 
 
 async def submit(
-    world: World, provider: Provider, tag: Tag = TAG, filename: str = "suite.jsonl"
-) -> tuple[FileId, RemoteBatch]:
+    world: World, provider: Provider, tag: Tag = TAG, filename: str = "suite.jsonl", rows: int = ROWS
+) -> tuple[FileId | None, RemoteBatch]:
     """Upload and create."""
     file_id = await uploaded(world, provider, filename)
-    return file_id, await provider.create(submission(file_id, world.endpoint, tag, {"job": "suite"}))
+    return file_id, await provider.create(_submission(world, file_id, tag, rows))
 
 
 class ProviderSuite(ABC):
@@ -125,7 +134,7 @@ class ProviderSuite(ABC):
         async def story(world: World, provider: Provider) -> None:
             _, batch = await submit(world, provider)
             assert batch.state is RemoteState.IN_PROGRESS
-            assert batch.tag == TAG
+            assert batch.tag == (TAG if provider.proof == "tag" else None)
             assert batch.created_at is not None
             world.wait(world.window / 2)
             ended = (await provider.status([batch.id]))[batch.id]
@@ -141,6 +150,8 @@ class ProviderSuite(ABC):
                 custom_id("suiterun", number, 0) for number in range(ROWS)
             ]
             assert all(reply.outcome is Outcome.SUCCEEDED and reply.text for reply in replies)
+            if provider.proof == "count":
+                assert await provider.first_id(ended) in {reply.custom_id for reply in replies}
 
         self._tell(story)
 
@@ -149,29 +160,41 @@ class ProviderSuite(ABC):
 
         async def story(world: World, provider: Provider) -> None:
             file_id = await uploaded(world, provider, "exact.jsonl")
-            assert world.contents()[file_id] == input_lines(spoken=world.dialect, endpoint=world.endpoint)
+            if file_id is None:
+                assert not await provider.find_files("exact.jsonl")
+                return
+            assert world.contents()[file_id] == _input(world)
             assert await provider.find_files("exact.jsonl") == [file_id]
             assert await provider.find_files("other.jsonl") == []
 
         self._tell(story)
 
-    def test_a_batch_whose_answer_was_lost_is_found_by_tag_and_by_file(self) -> None:
-        """The lost answer raises without claiming a refusal, nothing is sent twice, and the batch is found."""
+    def test_a_batch_whose_answer_was_lost_is_found_by_what_proves_it(self) -> None:
+        """The lost answer raises without claiming a refusal, nothing is sent twice, and the batch is found: by tag, by
+        file, or among the batches of as many requests in the window."""
 
         async def story(world: World, provider: Provider) -> None:
-            await submit(world, provider, Tag("another"))
+            await submit(world, provider, Tag("another"), rows=ROWS + 1)
             file_id = await uploaded(world, provider, "lost.jsonl")
             before = world.accepted()
             world.lose_next_create()
-            failure = await _failure_of(provider.create(submission(file_id, world.endpoint, TAG, {})))
+            failure = await _failure_of(provider.create(_submission(world, file_id)))
             assert failure is not None
             assert not failure.proves_refusal
             assert world.accepted() == before + 1
-            since = world.now() - 60
-            by_tag = await provider.find(Search(TAG, None, since))
-            assert [batch.input_file for batch in by_tag] == [file_id]
-            assert [batch.id for batch in await provider.find(Search(Tag("none"), file_id, since))] == [by_tag[0].id]
-            assert await provider.find(Search(Tag("none"), None, since)) == []
+            search = Search(TAG, file_id, world.now() - 60, world.now() + 60, "lost.jsonl", ROWS)
+            (found,) = await provider.find(search)
+            assert found.input_file == file_id
+            if provider.proof == "count":
+                assert await provider.find(replace(search, rows=ROWS + 2)) == []
+                world.wait(world.window / 4)
+                assert await provider.find(replace(search, since=world.now(), until=world.now() + 60)) == []
+                return
+            if provider.proof == "tag":
+                assert [batch.id for batch in await provider.find(replace(search, file_id=None))] == [found.id]
+            stranger = replace(search, tag=Tag("none"))
+            assert [batch.id for batch in await provider.find(stranger)] == [found.id]
+            assert await provider.find(replace(stranger, file_id=None)) == []
 
         self._tell(story)
 
@@ -206,6 +229,9 @@ class ProviderSuite(ABC):
 
         async def story(world: World, provider: Provider) -> None:
             file_id, _ = await submit(world, provider)
+            if file_id is None:
+                await provider.delete_file(world.no_file)  # nothing of ours is there
+                return
             await provider.delete_file(file_id)
             assert file_id not in world.contents()
             await provider.delete_file(file_id)
@@ -217,8 +243,10 @@ class ProviderSuite(ABC):
 
         async def story(world: World, provider: Provider) -> None:
             file_id = await uploaded(world, provider, "gone.jsonl")
+            if file_id is None:
+                return
             await provider.delete_file(file_id)
-            refused = await _failure_of(provider.create(submission(file_id, world.endpoint, TAG, {})))
+            refused = await _failure_of(provider.create(_submission(world, file_id)))
             if refused is not None:
                 assert refused.proves_refusal
                 return
@@ -267,7 +295,7 @@ class ProviderSuite(ABC):
             stranger = world.wrong_key()
             calls: tuple[Awaitable[object], ...] = (
                 stranger.identify(None, None, None),
-                stranger.create(submission(world.no_file, world.endpoint, TAG, {})),
+                stranger.create(_submission(world, world.no_file if world.files else None)),
                 stranger.find(Search(TAG, None, 0.0)),
                 stranger.status([RemoteId("batch_1"), RemoteId("batch_2")]),
             )
@@ -290,6 +318,17 @@ class ProviderSuite(ABC):
             assert (await provider.identify(batch.id, file_id, account)).fingerprint == account.fingerprint
             stranger = await provider.identify(RemoteId("batch_not_mine"), None, account)
             assert account.organization or account.project or stranger.fingerprint != account.fingerprint
+
+        self._tell(story)
+
+    def test_the_record_of_an_ended_batch_can_be_deleted_where_there_is_such_a_call(self) -> None:
+        """Twice is once; where there is none nothing happens."""
+
+        async def story(world: World, provider: Provider) -> None:
+            _, batch = await submit(world, provider)
+            world.wait(world.window / 2)
+            await provider.delete_batch(batch.id)
+            await provider.delete_batch(batch.id)
 
         self._tell(story)
 
