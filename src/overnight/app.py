@@ -110,16 +110,32 @@ class Workspace:
     def provider(self, name: str, job_id: JobId, spec: Spec) -> Provider:
         """The batch API behind a model's first word, as the spec wants it. Raises `UsageError` where its key is
         missing."""
-        from overnight.providers.openai import BASE_URL, OpenAIProvider
-
         access, base_url = self.config.access[name], spec.base_url
         if name in OWN_SERVERS and base_url is None:
             from overnight.providers.local import LocalProvider
 
             return LocalProvider(name, self.config.home / "local" / job_id, name=name)
+        known = PROVIDERS[name]
+        key = access.require_key().reveal() if base_url is None or access.key else "none"
+        url = base_url or access.base_url or known.base_url or PROVIDERS["openai"].base_url or ""
+        if known.dialect == "anthropic":
+            from overnight.providers.anthropic import VERSION, AnthropicProvider
+
+            return AnthropicProvider(
+                key,
+                url,
+                name=name,
+                bearer=access.variable == "ANTHROPIC_AUTH_TOKEN",
+                version=spec.api_version or VERSION,
+                betas=spec.betas,
+                proxy=self.config.proxy,
+                create_timeout=spec.policy.create_timeout,
+            )
+        from overnight.providers.openai import OpenAIProvider
+
         return OpenAIProvider(
-            access.require_key().reveal() if base_url is None or access.key else "none",
-            base_url or access.base_url or BASE_URL,
+            key,
+            url,
             name=name,
             organization=access.organization,
             project=access.project,

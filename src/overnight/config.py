@@ -19,11 +19,12 @@ from typing import Any, Final
 
 import platformdirs
 
+from overnight.core.catalog import PROVIDERS as CATALOG
 from overnight.errors import LocalError, UsageError
 
 APP: Final = "overnight"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-PROVIDERS: Final[Mapping[str, str | None]] = {"openai": "OPENAI", "local": None, "fake": None}
+PROVIDERS: Final[Mapping[str, str | None]] = {"openai": "OPENAI", "anthropic": "ANTHROPIC", "local": None, "fake": None}
 """Known providers, with the prefix of their SDK's variables (None: no key)."""
 
 
@@ -54,10 +55,12 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a provider is reached: key, base URL, organisation and project as the environment names them."""
+    """How a provider is reached: key, base URL, organisation and project as the environment names them. `variable` is
+    the one that holds the key."""
 
     provider: str
     key: Secret | None = None
+    variable: str | None = None
     base_url: str | None = None
     organization: str | None = None
     project: str | None = None
@@ -65,8 +68,8 @@ class Access:
     def require_key(self) -> Secret:
         """The key. Raises `UsageError` naming the variable that is missing."""
         if self.key is None:
-            variable = f"{PROVIDERS[self.provider]}_API_KEY"
-            raise UsageError(f"no key for {self.provider}: set the environment variable {variable}")
+            names = " or ".join(CATALOG[self.provider].keys)
+            raise UsageError(f"no key for {self.provider}: set the environment variable {names}")
         return self.key
 
 
@@ -92,7 +95,8 @@ class Config:
         for access in self.access.values():
             prefix = PROVIDERS[access.provider]
             if prefix is not None:
-                rows.append((f"{prefix}_API_KEY", "present" if access.key else "missing", "environment"))
+                named = access.variable or CATALOG[access.provider].keys[0]
+                rows.append((named, "present" if access.key else "missing", "environment"))
                 rows.extend(
                     (f"{prefix}_{suffix}", _shown(value), "environment")
                     for suffix, value in _others(access).items()
@@ -279,12 +283,15 @@ def _access(environ: Mapping[str, str]) -> dict[str, Access]:
         if prefix is None:
             found[provider] = Access(provider)
             continue
-        key = environ.get(f"{prefix}_API_KEY", "").strip()
-        if not key.isascii() or not all(character.isprintable() for character in key):
-            raise UsageError(f"{prefix}_API_KEY: holds characters that no key has; copy it again")
+        given = {name: key for name in CATALOG[provider].keys if (key := environ.get(name, "").strip())}
+        for name, key in given.items():
+            if not key.isascii() or not all(character.isprintable() for character in key):
+                raise UsageError(f"{name}: holds characters that no key has; copy it again")
+        variable = next(iter(given), None)
         found[provider] = Access(
             provider,
-            Secret(key) if key else None,
+            None if variable is None else Secret(given[variable]),
+            variable,
             environ.get(f"{prefix}_BASE_URL", "").strip() or None,
             environ.get(f"{prefix}_ORG_ID", "").strip() or None,
             environ.get(f"{prefix}_PROJECT_ID", "").strip() or None,

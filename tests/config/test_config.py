@@ -148,9 +148,9 @@ def test_model_names():
         ("openai/", "model `openai/`: write provider/model, e.g. openai/gpt-5.4-mini or local/smollm2"),
         (
             "OpenAi/x",
-            "model `OpenAi/x`: unknown provider `OpenAi`; did you mean `openai/x`? known: fake, local, openai",
+            "model `OpenAi/x`: unknown provider `OpenAi`; did you mean `openai/x`? known: anthropic, fake, local, openai",
         ),
-        ("zzz/x", "model `zzz/x`: unknown provider `zzz`; known: fake, local, openai"),
+        ("zzz/x", "model `zzz/x`: unknown provider `zzz`; known: anthropic, fake, local, openai"),
     ],
 )
 def test_bad_model_names(model, message):
@@ -164,3 +164,20 @@ def test_the_table_of_settings_names_every_variable(place):
     for name in read_config(environ={}, cwd=place).origins:
         assert f"| `{name}` | `OVERNIGHT_{name.upper()}` |" in table
     assert str(Path.home()) not in table
+
+
+@pytest.mark.parametrize(
+    ("environ", "key", "variable"),
+    [
+        ({"ANTHROPIC_API_KEY": "sk-ant-1", "ANTHROPIC_AUTH_TOKEN": "t"}, "sk-ant-1", "ANTHROPIC_API_KEY"),
+        ({"ANTHROPIC_AUTH_TOKEN": "t"}, "t", "ANTHROPIC_AUTH_TOKEN"),
+    ],
+)
+def test_a_provider_may_have_its_key_in_one_of_two_variables(place, environ, key, variable):
+    access = read_config(environ=environ, cwd=place).access["anthropic"]
+    assert (access.require_key().reveal(), access.variable) == (key, variable)
+
+
+def test_a_missing_key_names_all_its_variables(place):
+    with pytest.raises(UsageError, match="ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN"):
+        read_config(environ={}, cwd=place).access["anthropic"].require_key()

@@ -124,13 +124,11 @@ class AnthropicProvider:
         document = self._calls.document(await self._http.get(path), doing)
         sink = Sink(into, None, self._calls.batch(document, doing).counts.total)
 
-        def refused(answer: Answer) -> Failure:
-            failure = self._calls.refusal(answer)
-            late = answer.status == 404 and not document.get("archived_at")
-            return replace(failure, kind=FailureKind.TRANSIENT, status=None) if late else failure
+        def get(write: Callable[[bytes], object]) -> Awaitable[Answer]:
+            return self._http.download(f"{path}/results", write)
 
         try:
-            await fetch(lambda write: self._http.download(f"{path}/results", write), refused, sink, self._sleep)
+            await fetch(get, lambda answer: self._refusal(answer, document), sink, self._sleep)
         except ProviderError as error:
             raise self._calls.error(error.failure, doing) from None
 
@@ -143,10 +141,10 @@ class AnthropicProvider:
         except _Enough:
             pass
         else:
-            if answer.status == 404:  # an ended batch has answers: they are not found now
-                raise self._calls.error(Failure(FailureKind.TRANSIENT, "no answers are found"), doing)
             if answer.status >= 300:
-                raise self._calls.error(self._calls.refusal(answer), doing)
+                batch = await self._http.get(self._calls.path_of(remote.id)) if answer.status == 404 else answer
+                document = self._calls.document(batch, doing)
+                raise self._calls.error(self._refusal(answer, document), doing)
         line = bytes(first.data).partition(b"\n")[0]
         if not line.strip():
             return None
@@ -214,6 +212,13 @@ class AnthropicProvider:
     async def close(self) -> None:
         """Close connections."""
         await self._http.close()
+
+    def _refusal(self, answer: Answer, batch: Mapping[str, object]) -> Failure:
+        """Why there are no results of a batch: a 404 is one for good where it is archived only."""
+        failure = self._calls.refusal(answer)
+        if answer.status == 404 and not batch.get("archived_at"):
+            return replace(failure, kind=FailureKind.TRANSIENT, status=None)
+        return failure
 
     def _skew(self, answer: Answer, doing: str) -> float:
         """Seconds by which the provider's clock is ahead of ours, as far as it tells."""
