@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from overnight.testing.vertex_jobs import CannotImport, Quirks, rows_of
-from overnight.types import FailureKind, FileId, Outcome, RemoteState, Tag
+from overnight.testing.vertex_rows import Row, echo, end
+from overnight.types import Endpoint, FailureKind, FileId, Outcome, RemoteState, Tag, Tokens
 from overnight.wire import vertex as wire
+from overnight.wire.conversation import AnswerFormat, Asked, Text, Turn, Unsayable
 from overnight.wire.vertex.importer import DEEPEST, Importer
 
 ASKED = wire.create_body(
@@ -197,7 +200,7 @@ def test_what_the_importer_quotes_of_the_file_is_not_told() -> None:
         (401, "UNAUTHENTICATED", FailureKind.ACCOUNT, True),
         (403, "PERMISSION_DENIED", FailureKind.ACCOUNT, True),
         (404, "NOT_FOUND", FailureKind.PERMANENT, True),
-        (429, "RESOURCE_EXHAUSTED", FailureKind.TRANSIENT, True),
+        (429, "RESOURCE_EXHAUSTED", FailureKind.QUOTA, True),
         (500, "INTERNAL", FailureKind.TRANSIENT, False),
         (503, "UNAVAILABLE", FailureKind.TRANSIENT, False),
     ],
@@ -206,7 +209,7 @@ def test_what_an_error_answer_means(status: int, word: str, kind: FailureKind, p
     body = json.dumps({"error": {"code": status, "message": "No.", "status": word}}).encode()
     failure = wire.error_failure(status, body)
     assert (failure.kind, failure.code, failure.proves_refusal) == (kind, word, proves)
-    assert failure.message == f"HTTP {status}: No."
+    assert failure.message == f"HTTP {status}: {'the credentials were refused' if status == 401 else 'No.'}"
     assert not wire.error_failure(429, b"").proves_refusal
     assert "HTML" in wire.error_failure(404, b"<html>").message
 
@@ -237,3 +240,121 @@ def test_what_is_built_holds_to_the_published_schema() -> None:
     job = a_job("JOB_STATE_PARTIALLY_SUCCEEDED", succeeded=1, failed=2, **more)
     held(wire.list_object([job], "2"), {"$ref": "GoogleCloudAiplatformV1ListBatchPredictionJobsResponse"})
     held(ASKED, {"$ref": "GoogleCloudAiplatformV1BatchPredictionJob"})
+
+
+# ------------------------------------------------------------------------------------------ requests
+
+
+def asked(schema: dict[str, Any] | None = None, **parameters: Any) -> Asked:
+    answer = None if schema is None else AnswerFormat("a", schema)
+    turns = (Turn("system", (Text("be brief"),)), Turn("user", (Text("hi"),)))
+    return Asked("gemini-2.5-flash", turns, limit=5, parameters=parameters, answer=answer)
+
+
+def test_a_line_starts_with_its_key_and_can_be_given_another() -> None:
+    body = orjson.dumps(wire.request_body(Endpoint.GENERATE, asked()))
+    line = wire.request_line("aaaaaaaa-000000001-00", Endpoint.GENERATE, body)
+    assert line.startswith(b'{"key":"kaaaaaaaa-000000001-00","request":{')
+    other = wire.with_custom_id(line, "aaaaaaaa-000000001-01")
+    assert wire.split_line(other) == ("aaaaaaaa-000000001-01", body)
+    assert [row.custom_id for row in rows_of(other, Quirks())] == ["aaaaaaaa-000000001-01"]
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        (asked({"type": "object", "properties": {"a b": {"type": "string"}}}), "a b"),
+        (asked({"$defs": {"t": {"anyOf": [{"$ref": "#/$defs/t"}]}}, "$ref": "#/$defs/t"}), "$defs"),
+        (asked({"type": "object", "properties": {}}), "properties"),
+        (asked(tools=[{"googleSearch": {}}]), "googleSearch"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_before_anything_is_written(given: Asked, field: str) -> None:
+    with pytest.raises(Unsayable, match="Vertex AI cannot import it") as raised:
+        wire.request_body(Endpoint.GENERATE, given)
+    assert raised.value.field.endswith(field)
+
+
+def test_there_are_no_batches_of_embeddings() -> None:
+    with pytest.raises(Unsayable, match="generateContent"):
+        wire.request_body(Endpoint.EMBED, asked())
+
+
+def test_definitions_stand_where_they_are_referred_to() -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$defs": {"Mood": {"enum": ["good", "bad"]}, "Part": {"properties": {"mood": {"$ref": "#/$defs/Mood"}}}},
+        "properties": {"all": {"items": {"$ref": "#/$defs/Part"}}, "one": {"$ref": "#/$defs/Mood", "title": "x"}},
+    }
+    sent = wire.request_body(Endpoint.GENERATE, asked(schema))["generationConfig"]["responseJsonSchema"]
+    mood = {"enum": ["good", "bad"]}
+    assert sent == {"properties": {"all": {"items": {"properties": {"mood": mood}}}, "one": {**mood, "title": "x"}}}
+
+
+# ------------------------------------------------------------------------------------------- answers
+
+BODY = {"contents": [{"role": "user", "parts": [{"text": "say é"}]}], "generationConfig": {"maxOutputTokens": 5}}
+ID = "aaaaaaaa-000000007-00"
+WORDS = {
+    "ok": None,
+    "truncated": FailureKind.TRUNCATED,
+    "refused": FailureKind.REFUSED,
+    "filtered": FailureKind.REFUSED,
+    "empty": FailureKind.EMPTY,
+    "400": FailureKind.PERMANENT,
+    "404": FailureKind.PERMANENT,
+    "429": FailureKind.TRANSIENT,
+    "500": FailureKind.TRANSIENT,
+}
+
+
+def a_line(word: str, total: bool = True) -> bytes:
+    row = Row(orjson.dumps(f"k{ID}"), ID, BODY)
+    return end(row, "gemini-2.5-flash", word, echo, total=total)[0]
+
+
+@pytest.mark.parametrize(("word", "kind"), WORDS.items())
+def test_a_line_of_predictions_is_judged(word: str, kind: FailureKind | None) -> None:
+    reply = wire.read_line(a_line(word), Endpoint.GENERATE)
+    assert (reply.custom_id, reply.kind) == (ID, kind)
+    assert reply.ran == (not word.isdigit())
+    assert (reply.tokens is not None) == reply.ran
+    assert reply.text == ("say é" if word == "ok" else reply.text)
+    assert wire.body_of(a_line(word)) is not None
+    assert "Refused" not in (reply.message or "")
+
+
+def test_a_refusal_that_is_no_json_says_what_it_can() -> None:
+    line = b'{"key":"k%s","status":"Internal error","request":{},"response":{}}' % ID.encode()
+    reply = wire.read_line(line, Endpoint.GENERATE)
+    assert (reply.outcome, reply.kind, reply.ran) == (Outcome.ERRORED, FailureKind.TRANSIENT, False)
+    paid = line.replace(b'"response":{}', b'"response":{"usageMetadata":{"promptTokenCount":3}}')
+    assert wire.read_line(paid, Endpoint.GENERATE).tokens == Tokens(3)
+
+
+def test_a_row_without_status_and_response_is_missing() -> None:
+    reply = wire.read_line(b'{"key":"kx","request":{}}', Endpoint.GENERATE)
+    assert (reply.kind, reply.ran) == (FailureKind.MISSING, True)
+    with pytest.raises(ValueError, match="key"):
+        wire.read_line(b'{"request":{}}', Endpoint.GENERATE)
+    assert wire.read_line(b'{"key":7,"response":{}}', Endpoint.GENERATE).custom_id == "7"
+
+
+def test_the_sum_of_tokens_is_not_needed() -> None:
+    with_sum, without = (wire.read_line(a_line("ok", total), Endpoint.GENERATE) for total in (True, False))
+    assert with_sum.tokens == without.tokens is not None
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_fast_reader_reads_what_the_careful_one_does(word: str) -> None:
+    line, fast = a_line(word), wire.plain_reader(Endpoint.GENERATE)
+    assert fast is not None
+    plain, reply = fast.read(line), wire.read_line(line, Endpoint.GENERATE)
+    assert (plain is None) == (word != "ok")
+    if plain is not None:
+        custom_id, text, model, at, length, id_at, id_length, *counts = plain
+        assert (custom_id, text, model) == (reply.custom_id, reply.text, reply.model)
+        assert orjson.loads(line[at : at + length]) == text
+        assert line[id_at : id_at + id_length].decode() == reply.request_id
+        assert Tokens(*counts) == reply.tokens
+        assert reply.finish_reason == fast.finish_reason

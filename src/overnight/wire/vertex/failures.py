@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
-import orjson
-
 from overnight.types import Failure, FailureKind
-from overnight.wire.openai.failures import HTML, NOT_JSON, PROVES_REFUSAL, one_line
+from overnight.wire.gemini import failures as gemini
+from overnight.wire.openai.failures import not_json_failure, one_line
+
+__all__ = ["OVER", "error_failure", "job_failure", "not_json_failure"]
 
 OVER: Final = "FAILED_PRECONDITION"
 """What the cancel of a job that has ended is answered with."""
@@ -30,53 +32,13 @@ _KINDS: Final[Mapping[int, FailureKind]] = {
 }
 """By code of google.rpc."""
 _NO_OBJECT = re.compile(r"gs://\S+.*(not found|does not exist|no such object|matched no files)", re.IGNORECASE)
-_WORD = re.compile(r"[A-Z0-9_]{1,64}")
 _VALUE = re.compile(r"\bvalue:.*", re.IGNORECASE | re.DOTALL)
 
 
 def error_failure(status: int, body: bytes, retry_after: float | None = None) -> Failure:
-    """What an error answer to a call means; its code is the status in words, or the reason that Google names."""
-    code, text, known = _envelope(body)
-    match status:
-        case 401 | 403:
-            kind = FailureKind.ACCOUNT
-        case 408 | 409 | 425 | 429:
-            kind = FailureKind.TRANSIENT
-        case _:
-            kind = FailureKind.TRANSIENT if status >= 500 else FailureKind.PERMANENT
-    if 300 <= status < 400:
-        text = "a redirect, which is not followed: is this the API's base URL?"
-    elif not known and body.lstrip()[:1] == b"<":
-        text = HTML if status < 500 else "an HTML page instead of an answer"
-    return Failure(
-        kind,
-        f"HTTP {status}: {text or code or 'no error text'}",
-        code=code,
-        status=status,
-        retry_after=retry_after,
-        proves_refusal=status in PROVES_REFUSAL or (status == 429 and known),
-    )
-
-
-def not_json_failure(status: int, body: bytes) -> Failure:
-    """A success by its status that holds no JSON object. What was sent may have been taken."""
-    return Failure(FailureKind.PERMANENT, HTML if body.lstrip()[:1] == b"<" else NOT_JSON, status=status)
-
-
-def _envelope(body: bytes) -> tuple[str | None, str, bool]:
-    """Code, text on one line, and whether the body is an error object at all."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None, "", False
-    error = document.get("error") if isinstance(document, Mapping) else None
-    if not isinstance(error, Mapping):
-        return None, "", False
-    details = error.get("details")
-    reasons = [each.get("reason") for each in details if isinstance(each, Mapping)] if isinstance(details, list) else []
-    words = [word for word in (error.get("status"), *reasons) if isinstance(word, str) and _WORD.fullmatch(word)]
-    text = error.get("message")
-    return (words[0] if words else None), one_line(text) if isinstance(text, str) else "", True
+    """What an error answer to a call means."""
+    failure = gemini.error_failure(status, body, retry_after)
+    return replace(failure, message="HTTP 401: the credentials were refused") if status == 401 else failure
 
 
 def job_failure(error: object) -> Failure:

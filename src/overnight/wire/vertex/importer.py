@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 DEEPEST: Final = 15  # objects in one another, the request being the first
 MOST_FIELDS: Final = 10_000  # of which the types are remembered
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
-_NO_LIST: Final = "is null where a list is meant, which the importer refuses"
+_NO_LIST: Final = "is null where a list is meant"
 _LISTS: Final = frozenset(
     {
         *("contents", "parts", "tools", "safetySettings", "safety_settings", "stopSequences", "stop_sequences"),
@@ -44,13 +44,13 @@ class Importer:
 
     def _object(self, path: str, fields: Mapping[str, Any], depth: int, new: dict[str, str]) -> Fault | None:
         if depth > DEEPEST:
-            return Fault(path, f"stands more than {DEEPEST} levels deep, which the importer refuses")
+            return Fault(path, f"stands more than {DEEPEST} levels deep")
         if not fields:
-            return Fault(path or "request", "is an empty object, which the importer refuses")
+            return Fault(path or "request", "is an empty object")
         for name, value in fields.items():
             inner = f"{path}.{name}" if path else name
             if not _NAME.fullmatch(name):
-                return Fault(inner, "has a name that the importer refuses: letters, digits and _ only, no digit first")
+                return Fault(inner, "has a name of more than letters, digits and _, or begins with a digit")
             if value is None and name in _LISTS:
                 return Fault(inner, _NO_LIST)
             fault = self._value(inner, value, depth, new)
@@ -64,13 +64,13 @@ class Importer:
         if kind == "null":
             return Fault(path, _NO_LIST) if known == "a list" else None
         if known is not None and known != kind:
-            return Fault(path, f"is {kind} here and {known} elsewhere in the file: the importer wants one type a field")
+            return Fault(path, f"is {kind} here and {known} elsewhere in the file")
         new[path] = kind
         if isinstance(value, Mapping):
             return self._object(path, value, depth + 1, new)
         for item in value if isinstance(value, Sequence) and not isinstance(value, str) else ():
             if item is None:
-                return Fault(path, "holds null in a list, which the importer refuses")
+                return Fault(path, "holds null in a list")
             fault = self._value(f"{path}[]", item, depth, new)
             if fault is not None:
                 return fault
