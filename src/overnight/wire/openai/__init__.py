@@ -7,6 +7,7 @@ reads and builds batches, files, lists and error envelopes.
 from __future__ import annotations
 
 from overnight.wire.openai.answers import read_line
+from overnight.wire.openai.conversation import answer_body, answered_of, asked_of, embedded_of
 from overnight.wire.openai.failures import error_failure, not_json_failure
 from overnight.wire.openai.objects import (
     TAG_KEY,
@@ -24,9 +25,13 @@ from overnight.wire.openai.requests import request_body, request_line, split_lin
 
 __all__ = [
     "TAG_KEY",
+    "answer_body",
+    "answered_of",
+    "asked_of",
     "batch_from",
     "batch_object",
     "body_of",
+    "embedded_of",
     "error_envelope",
     "error_failure",
     "error_line",

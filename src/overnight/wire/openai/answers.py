@@ -13,7 +13,7 @@ import json
 import math
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -255,6 +255,15 @@ def _judge_embeddings(custom_id: str, response: Response[EmbeddingsBody], text: 
         return _failed(custom_id, response, FailureKind.INVALID, "a vector holds a number that is not finite")
     # A row with several inputs (raw lines) has several vectors: they stay in the raw answer.
     return _succeeded(custom_id, response, None, None, tuple(vectors[0]) if text and len(vectors) == 1 else None, None)
+
+
+def vectors_of(body: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
+    """The vectors of an embeddings list. Raises ValueError for what is none."""
+    try:
+        entries = convert(body, EmbeddingsBody).data or ()
+    except ValidationError as error:
+        raise ValueError(f"not an embeddings list: {error}") from None
+    return tuple(tuple(_vector(entry)) for entry in entries)
 
 
 def _vector(entry: Embedding) -> Sequence[float]:
