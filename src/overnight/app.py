@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.clock import SystemClock
-from overnight.config import Config, make_home
+from overnight.config import Access, Config, make_home
 from overnight.core.catalog import PROVIDERS
 from overnight.errors import UsageError
 from overnight.ports import Blobs, Clock, Journal, ObjectStore, Provider, Store, Upstream
@@ -116,6 +116,8 @@ class Workspace:
 
             return LocalProvider(name, self.config.home / "local" / job_id, name=name)
         known = PROVIDERS[name]
+        if known.dialect == "vertex":
+            return self._vertex(access, spec)
         key = access.require_key().reveal() if base_url is None or access.key else "none"
         url = base_url or access.base_url or known.base_url or PROVIDERS["openai"].base_url or ""
         if known.dialect == "anthropic":
@@ -143,6 +145,36 @@ class Workspace:
             create_timeout=spec.policy.create_timeout,
         )
 
+    def _vertex(self, access: Access, spec: Spec) -> Provider:
+        from overnight.blobs.objects import google_bucket
+        from overnight.providers.google_access import google_access
+        from overnight.providers.vertex import VertexProvider
+
+        config = self.config
+        if config.vertex_bucket is None:
+            raise UsageError(
+                "vertex needs a bucket for requests and answers: set OVERNIGHT_VERTEX_BUCKET to gs://BUCKET/FOLDER"
+            )
+        if access.project is None:
+            raise UsageError("vertex needs a project: set the environment variable GOOGLE_CLOUD_PROJECT")
+        google = google_access(None if access.key is None else access.key.reveal())
+        bucket, _, folder = config.vertex_bucket.removeprefix("gs://").partition("/")
+        storage = access.storage or GOOGLE_STORAGE
+        storage = storage if "://" in storage else f"http://{storage}"
+        return VertexProvider(
+            google,
+            lambda name: google_bucket(name, storage, google.token, config.proxy),
+            bucket,
+            f"{folder}/" if folder else "",
+            project=access.project,
+            location=access.location or "global",
+            base_url=spec.base_url or access.base_url,
+            proxy=config.proxy,
+            create_timeout=spec.policy.create_timeout,
+        )
+
+
+GOOGLE_STORAGE = "https://storage.googleapis.com"
 
 OWN_SERVERS = frozenset(name for name, provider in PROVIDERS.items() if provider.own)
 """Providers that are our own server, started as a child for the job."""

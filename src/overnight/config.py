@@ -23,8 +23,15 @@ from overnight.core.catalog import PROVIDERS as CATALOG
 from overnight.errors import LocalError, UsageError
 
 APP: Final = "overnight"
+_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9_.@+=,-]*)*/?")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-PROVIDERS: Final[Mapping[str, str | None]] = {"openai": "OPENAI", "anthropic": "ANTHROPIC", "local": None, "fake": None}
+PROVIDERS: Final[Mapping[str, str | None]] = {
+    "openai": "OPENAI",
+    "anthropic": "ANTHROPIC",
+    "vertex": "GOOGLE_VERTEX",
+    "local": None,
+    "fake": None,
+}
 """Known providers, with the prefix of their SDK's variables (None: no key)."""
 
 
@@ -55,8 +62,8 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a provider is reached: key, base URL, organisation and project as the environment names them. `variable` is
-    the one that holds the key."""
+    """How a provider is reached: key, base URL, organisation, project, location and base URL of the files as the
+    environment names them. `variable` is the one that holds the key."""
 
     provider: str
     key: Secret | None = None
@@ -64,6 +71,8 @@ class Access:
     base_url: str | None = None
     organization: str | None = None
     project: str | None = None
+    location: str | None = None
+    storage: str | None = None
 
     def require_key(self) -> Secret:
         """The key. Raises `UsageError` naming the variable that is missing."""
@@ -85,6 +94,7 @@ class Config:
     log_level: str
     log_file: Path | None
     proxy: str | None
+    vertex_bucket: str | None
     file: Path | None
     access: Mapping[str, Access]
     origins: Mapping[str, str]
@@ -98,8 +108,8 @@ class Config:
                 named = access.variable or CATALOG[access.provider].keys[0]
                 rows.append((named, "present" if access.key else "missing", "environment"))
                 rows.extend(
-                    (f"{prefix}_{suffix}", _shown(value), "environment")
-                    for suffix, value in _others(access).items()
+                    (name, _shown(value), "environment")
+                    for name, value in _others(access, prefix).items()
                     if value is not None
                 )
         return rows
@@ -146,6 +156,12 @@ def _log_level(value: Any, _: Path) -> str:
     return value.lower()
 
 
+def _bucket(value: Any, _: Path) -> str:
+    if not isinstance(value, str) or not _BUCKET.fullmatch(value):
+        raise ValueError("a bucket and a folder in it, like gs://my-bucket/overnight")
+    return value.rstrip("/")
+
+
 def _proxy(value: Any, _: Path) -> str:
     if not isinstance(value, str) or not value.startswith(("http://", "https://")):
         raise ValueError("a URL that begins with http:// or https://")
@@ -165,6 +181,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "log_level": Setting(f"How much is logged: {', '.join(LOG_LEVELS)}.", _log_level, lambda: "info"),
     "log_file": Setting("Where the log goes; unset: overnight.log in the home.", _path, lambda: None),
     "proxy": Setting("HTTP proxy for providers, never for this machine.", _proxy, lambda: None),
+    "vertex_bucket": Setting("Where Vertex AI reads and writes: gs://BUCKET/FOLDER.", _bucket, lambda: None),
 }
 """The table of settings: their names are the file's fields, the flags' and, as OVERNIGHT_NAME, the variables'."""
 
@@ -294,10 +311,19 @@ def _access(environ: Mapping[str, str]) -> dict[str, Access]:
             variable,
             environ.get(f"{prefix}_BASE_URL", "").strip() or None,
             environ.get(f"{prefix}_ORG_ID", "").strip() or None,
-            environ.get(f"{prefix}_PROJECT_ID", "").strip() or None,
+            environ.get(CATALOG[provider].project or "", "").strip() or None,
+            environ.get(CATALOG[provider].location or "", "").strip() or None,
+            environ.get(CATALOG[provider].storage or "", "").strip() or None,
         )
     return found
 
 
-def _others(access: Access) -> dict[str, str | None]:
-    return {"BASE_URL": access.base_url, "ORG_ID": access.organization, "PROJECT_ID": access.project}
+def _others(access: Access, prefix: str) -> dict[str, str | None]:
+    known = CATALOG[access.provider]
+    return {
+        f"{prefix}_BASE_URL": access.base_url,
+        f"{prefix}_ORG_ID": access.organization,
+        known.project or "": access.project,
+        known.location or "": access.location,
+        known.storage or "": access.storage,
+    }

@@ -148,9 +148,10 @@ def test_model_names():
         ("openai/", "model `openai/`: write provider/model, e.g. openai/gpt-5.4-mini or local/smollm2"),
         (
             "OpenAi/x",
-            "model `OpenAi/x`: unknown provider `OpenAi`; did you mean `openai/x`? known: anthropic, fake, local, openai",
+            "model `OpenAi/x`: unknown provider `OpenAi`; did you mean `openai/x`? "
+            "known: anthropic, fake, local, openai, vertex",
         ),
-        ("zzz/x", "model `zzz/x`: unknown provider `zzz`; known: anthropic, fake, local, openai"),
+        ("zzz/x", "model `zzz/x`: unknown provider `zzz`; known: anthropic, fake, local, openai, vertex"),
     ],
 )
 def test_bad_model_names(model, message):
@@ -181,3 +182,32 @@ def test_a_provider_may_have_its_key_in_one_of_two_variables(place, environ, key
 def test_a_missing_key_names_all_its_variables(place):
     with pytest.raises(UsageError, match="ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN"):
         read_config(environ={}, cwd=place).access["anthropic"].require_key()
+
+
+def test_vertex_is_reached_by_googles_own_variables(place):
+    environ = {
+        "CLOUDSDK_AUTH_ACCESS_TOKEN": "ya29.x",
+        "GOOGLE_VERTEX_BASE_URL": "http://localhost:1",
+        "GOOGLE_CLOUD_PROJECT": "p",
+        "GOOGLE_CLOUD_LOCATION": "us-central1",
+        "STORAGE_EMULATOR_HOST": "http://localhost:2",
+    }
+    config = read_config(environ=environ, cwd=place)
+    access = config.access["vertex"]
+    assert (access.base_url, access.project, access.location) == ("http://localhost:1", "p", "us-central1")
+    assert access.storage == "http://localhost:2"
+    shown = config.shown()
+    assert ("CLOUDSDK_AUTH_ACCESS_TOKEN", "present", "environment") in shown
+    assert ("GOOGLE_CLOUD_LOCATION", "us-central1", "environment") in shown
+    assert "ya29" not in f"{shown}"
+
+
+@pytest.mark.parametrize("bucket", ["b", "gs://", "gs://b", "s3://bucket", "gs://bucket/../x", "gs://bucket/a b"])
+def test_a_bucket_that_is_none_is_refused(place, bucket):
+    with pytest.raises(UsageError, match="OVERNIGHT_VERTEX_BUCKET: must be a bucket"):
+        read_config(environ={"OVERNIGHT_VERTEX_BUCKET": bucket}, cwd=place)
+
+
+def test_a_bucket_and_a_folder(place):
+    for given in ("gs://bucket", "gs://bucket/a/b_1/"):
+        assert read_config({"vertex_bucket": given}, environ={}, cwd=place).vertex_bucket == given.rstrip("/")

@@ -35,6 +35,9 @@ class Provider:
     keeps_expired: bool = True  # finished rows of an expired batch can be had
     keeps_canceled: bool = True
     extra: str | None = None  # the extra of the package that it needs
+    project: str | None = None  # variable that names the project
+    location: str | None = None  # variable that names the place where it runs
+    storage: str | None = None  # variable that may hold the base URL of the service that keeps its files
     own: bool = False  # our own server, started as a child
 
 
@@ -60,6 +63,7 @@ _OPENAI: Final = Provider(
     proof="tag",
     expired="finished rows are kept and paid, the rest can be sent again",
     canceled="finished rows are kept and paid as a rule; some were seen lost",
+    project="OPENAI_PROJECT_ID",
 )
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
@@ -95,7 +99,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         Provider(
             name="vertex",
             dialect="vertex",
-            keys=(),
+            keys=("CLOUDSDK_AUTH_ACCESS_TOKEN",),  # not needed: there are application default credentials
             base_urls=("GOOGLE_VERTEX_BASE_URL",),
             base_url=None,
             kinds=("chat",),
@@ -104,6 +108,9 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             expired="finished rows are exported and paid; after 72 h in the queue nothing has run",
             canceled="finished rows are exported and paid",
             extra="vertex",
+            project="GOOGLE_CLOUD_PROJECT",
+            location="GOOGLE_CLOUD_LOCATION",
+            storage="STORAGE_EMULATOR_HOST",
         ),
         replace(
             _OPENAI,

@@ -32,7 +32,7 @@ PROJECT: Final = "fake-project"
 LOCATION: Final = "us-central1"
 BUCKET: Final = "fake-bucket"
 NUMBER: Final = "123456789"
-RATES: Final = Rates(input=150_000, cached=15_000, output=1_250_000)
+RATES: Final = Rates(input=150_000, cached=30_000, output=1_250_000)
 _TERM = re.compile(r'(NOT )?(display_name|state|create_time|labels\.[a-z0-9_-]+)(=|!=|<=|>=|<|>|:)"?([^"]*)"?')
 
 
