@@ -97,3 +97,14 @@ def test_claude_costs_half_in_batches_and_twice_where_it_is_written_into_the_cac
     assert prices("anthropic", "claude-haiku-4-5-fast", NOW).batch is None
     ((start, long),) = prices("anthropic", "claude-haiku-5-5", NOW).batch.above
     assert (start, long.written) == (100_000, 500_000)
+
+
+def test_a_cache_hit_in_a_batch_of_vertex_has_the_discount_of_the_cache_and_no_other():
+    found = prices("vertex", "gemini-2.5-flash", NOW)
+    assert (found.batch, found.standard) == (usd(0.15, 0.03, 1.25), usd(0.3, 0.03, 2.5))
+    later = prices("vertex", "gemini-3.6-flash", NOW)
+    assert later.batch.cached == later.standard.cached
+    assert later.batch.input * 2 == later.standard.input
+    tiered = prices("vertex", "gemini-2.5-pro", NOW)
+    cached = [rates.cached for _, rates in tiered.batch.above]
+    assert cached == [rates.cached for _, rates in tiered.standard.above] != []

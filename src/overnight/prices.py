@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FREE: Final = Rates(0, 0, 0)
 PICO_PER_MTOK: Final = 1_000_000  # US$ 1 per million tokens is 1,000,000 pico-dollars a token
 _BATCH: Final = {"processing": "batch"}
-_LISTED: Final = {"openai": "openai", "anthropic": "anthropic"}
+_LISTED: Final = {"openai": "openai", "anthropic": "anthropic", "vertex": "google"}
 """Our provider -> the list's."""
 _SNAPSHOT: Final = re.compile(r"-20\d{6}$")
 """What Anthropic adds to a model's name for its dated snapshot."""
@@ -76,7 +76,8 @@ def _listed(provider: str, model: str, at: datetime) -> Prices:
     variants = [variant for variant in info.price_variants or () if variant.when == _BATCH]
     active = [variant for variant in variants if variant.constraint is None or variant.constraint.active(at)]
     if any(_complete(variant.prices, standard) for variant in active):
-        return Prices(_rates(info.get_prices(at, _BATCH), model), standard, source)
+        batch = _rates(info.get_prices(at, _BATCH), model)
+        return Prices(batch and _cache_apart(batch, standard) if provider == "vertex" else batch, standard, source)
     constraints = [variant.constraint for variant in variants if isinstance(variant.constraint, StartDateConstraint)]
     since = f" before {min(start.start_date for start in constraints)}" if constraints and not active else ""
     return Prices(None, standard, source, f"{source} has no batch price for {provider}/{model}{since}")
@@ -130,6 +131,14 @@ def _rates(price: ModelPrice, model: str) -> Rates | None:
     parts = (paid, cached, made, *([] if written is None else [written]))
     starts = {tier.start for part in parts if not isinstance(part, Decimal) for tier in part.tiers}
     return dataclasses.replace(at(-1), above=tuple((start, at(start)) for start in sorted(starts)))
+
+
+def _cache_apart(batch: Rates, standard: Rates) -> Rates:
+    """Batch rates of Vertex AI: what is read from the cache has the cache's discount instead of the batch's (contracts:
+    17.1)."""
+    tiers = dict(standard.above)
+    above = tuple((start, _cache_apart(tier, tiers.get(start, standard))) for start, tier in batch.above)
+    return dataclasses.replace(batch, cached=standard.cached, above=above)
 
 
 def _above(price: Decimal | TieredPrices, tokens: int) -> int:
