@@ -114,14 +114,12 @@ class Joined:
                     for slot, offset in zip(run, within, strict=True):
                         start = offset + starts[slot]
                         part[slot] = data[start : start + sizes[slot]]
-                del data  # `_read` alone decides how long it is held
         return found
 
     def _read(self, name: tuple[int, int], first: int, end: int) -> tuple[int, bytes]:
         """Bytes of a file that hold those asked for, and where they start: those read last, where that will do."""
         held, start, data = self._held
         if held != name or first < start or end > start + len(data):
-            self._held, data = _NOTHING_HELD, b""  # it is let go before as much comes again
             start, data = first, self._reader(*name).read_at(first, end - first)
             self._held = name, start, data
         return start, data
