@@ -3,11 +3,13 @@ without an answer that says so, unless nothing else fits."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overnight.core.fate import Absent, Adopt, Candidate, LookAgain, Undecided, fate, is_over
+from overnight.core.fate import Absent, Adopt, Candidate, LookAgain, Undecided, fate
 from overnight.types import RemoteBatch, RemoteId, RemoteState
 
 
@@ -17,7 +19,8 @@ def seen(name: str, state: RemoteState, ours: bool | None) -> Candidate:
 
 RUNNING = seen("running", RemoteState.IN_PROGRESS, None)
 ANOTHER = seen("another", RemoteState.CANCELING, None)
-MUTE = seen("mute", RemoteState.ENDED, None)
+LATE = seen("late", RemoteState.ENDED, None)
+MUTE = replace(LATE, mute=True)
 OURS = seen("ours", RemoteState.ENDED, True)
 TWIN = seen("twin", RemoteState.ENDED, True)
 FAILED = seen("failed", RemoteState.FAILED, True)
@@ -33,13 +36,15 @@ THEIRS = seen("theirs", RemoteState.ENDED, False)
         ([THEIRS, THEIRS, RUNNING], True, False, False, Adopt(RUNNING.remote, proved=False)),
         ([RUNNING], False, False, False, LookAgain()),
         ([RUNNING], False, False, True, Adopt(RUNNING.remote, proved=False)),
-        ([RUNNING], True, True, True, Undecided((RUNNING.remote,))),
-        ([RUNNING, ANOTHER], True, False, True, Undecided((RUNNING.remote, ANOTHER.remote))),
+        ([RUNNING], True, True, True, Undecided((RUNNING,))),
+        ([RUNNING, ANOTHER], True, False, True, Undecided((RUNNING, ANOTHER))),
         ([RUNNING, OURS], False, True, False, Adopt(OURS.remote)),
         ([OURS, RUNNING, TWIN], False, False, False, Adopt(OURS.remote, (TWIN.remote,))),
         ([FAILED, OURS], False, False, False, Adopt(OURS.remote)),
         ([FAILED], False, False, False, Adopt(FAILED.remote)),
-        ([MUTE], True, False, False, Undecided((MUTE.remote,))),
+        ([MUTE], True, False, False, Undecided((MUTE,))),
+        ([LATE], True, False, False, Undecided((LATE,))),
+        ([LATE], True, False, True, Adopt(LATE.remote, proved=False)),
         ([MUTE], True, False, True, Adopt(MUTE.remote, proved=True)),
     ],
 )
@@ -48,8 +53,9 @@ def test_fates(candidates: list[Candidate], waited: bool, contested: bool, exclu
 
 
 def test_waiting_tells_where_answers_are_to_come() -> None:
-    assert Undecided((MUTE.remote, RUNNING.remote)).in_time
-    assert not Undecided((MUTE.remote, FAILED.remote)).in_time
+    assert Undecided((MUTE, RUNNING)).in_time
+    assert Undecided((MUTE, LATE)).in_time
+    assert not Undecided((MUTE, MUTE)).in_time
 
 
 several = st.lists(
@@ -62,22 +68,22 @@ def test_nothing_is_claimed_that_is_not_known(
     candidates: list[Candidate], waited: bool, contested: bool, exclusive: bool
 ) -> None:
     ours = [each.remote for each in candidates if each.ours]
-    unknown = [each.remote for each in candidates if each.ours is None]
+    unknown = [each for each in candidates if each.ours is None]
     match fate(candidates, waited=waited, contested=contested, exclusive=exclusive):
         case Adopt(remote, twins, proved):
-            assert remote in ours or unknown == [remote]
+            assert remote in ours or [each.remote for each in unknown] == [remote]
             assert set(twins) <= set(ours) - {remote}
             assert remote in ours or not contested
             assert remote in ours or waited or exclusive
-            assert proved is (remote in ours or (exclusive and is_over(remote)))
+            assert proved is (remote in ours or (exclusive and unknown[0].mute))
         case Absent():
             assert waited
             assert not ours
             assert not unknown
-        case Undecided(remotes):
+        case Undecided(left):
             assert waited
             assert not ours
-            assert list(remotes) == unknown
+            assert list(left) == unknown
         case LookAgain():
             assert not waited
             assert not ours

@@ -101,7 +101,7 @@ class Client:
             )
             try:
                 prepare.check_kept(spec, source.columns)
-                requests, limit = prepare.requests_of(spec, target, rules, source, run_tag(job.identity))
+                requests, limit = prepare.requests_of(spec, target, rules, source, run_tag(job))
                 task = Planning(
                     spec, job.id, source, requests, home.blobs, target.limits, selection, new_id, target.dialect
                 )
@@ -231,7 +231,7 @@ class Client:
         rules, target = answer_rules(spec), running.target(spec)
         mended = msgspec.structs.replace(spec, source=str(path.absolute()))
         with await in_thread(running.source, mended) as source:
-            requests, _ = prepare.requests_of(spec, target, rules, source, run_tag(job.identity))
+            requests, _ = prepare.requests_of(spec, target, rules, source, run_tag(job))
             segments = await home.store.segments(job.id)
             task = Mending(source, spec, requests, segments, job.id, home.blobs, target.dialect)
             chosen = await self._reading.selected(job, segments)

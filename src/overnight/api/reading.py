@@ -139,7 +139,7 @@ class Reading:
         parts = Parts(
             spec=spec,
             rules=answer_rules(spec),
-            tag=run_tag(job.identity),
+            tag=run_tag(job),
             segments=segments,
             selected=lambda segment: intersect(asked, (of_segment(segment),)),
             contributing=contributing,

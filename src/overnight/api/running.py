@@ -200,7 +200,7 @@ class Running:
             terms=self.terms(spec, provider.limits, provider.short_polling),
             check=answer_rules(spec).check,
             rates=self.prices(spec).batch,
-            run_tag=run_tag(job.identity),
+            run_tag=run_tag(job),
             segments=tuple(await home.store.segments(job.id)),
             new_id=new_id,
             jitter=random.random,

@@ -15,10 +15,12 @@ from overnight.types import RemoteBatch, RemoteState
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A batch of the provider that may be the submission. `ours`: whether it is, None where nothing tells."""
+    """A batch of the provider that may be the submission. `ours`: whether it is, None where nothing tells: not yet, or
+    (`mute`) never, since it has ended and has no answer to tell."""
 
     remote: RemoteBatch
     ours: bool | None
+    mute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,12 @@ class Absent:
 class Undecided:
     """It may be any of these, or none."""
 
-    remotes: tuple[RemoteBatch, ...]
+    candidates: tuple[Candidate, ...]
 
     @property
     def in_time(self) -> bool:
-        """Whether waiting can tell: one of them has answers to come."""
-        return any(not is_over(remote) for remote in self.remotes)
+        """Whether waiting can tell."""
+        return not all(each.mute for each in self.candidates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +65,16 @@ def fate(candidates: Sequence[Candidate], *, waited: bool, contested: bool, excl
     if ours:
         alive = [remote for remote in ours if remote.state is not RemoteState.FAILED] or ours
         return Adopt(alive[0], tuple(alive[1:]))
-    open_to = tuple(each.remote for each in candidates if each.ours is None)
-    if len(open_to) == 1 and not contested:
-        (only,) = open_to
+    unknown = tuple(each for each in candidates if each.ours is None)
+    if len(unknown) == 1 and not contested:
+        (only,) = unknown
         if exclusive:
-            return Adopt(only, proved=is_over(only))
-        if waited and not is_over(only):
-            return Adopt(only, proved=False)
+            return Adopt(only.remote, proved=only.mute)
+        if waited and not is_over(only.remote):
+            return Adopt(only.remote, proved=False)
     if not waited:
         return LookAgain()
-    return Undecided(open_to) if open_to else Absent()
+    return Undecided(unknown) if unknown else Absent()
 
 
 def is_over(remote: RemoteBatch) -> bool:

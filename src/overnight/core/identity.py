@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from overnight.spec import Spec
-from overnight.types import JobId
+from overnight.types import Job, JobId
 
 
 def identity(spec: Spec, schema: Mapping[str, Any] | None, locator: str, salt: int) -> str:
@@ -40,6 +40,7 @@ def job_id(name: str, identity: str) -> JobId:
     return JobId(f"{slug}-{identity[:10]}")
 
 
-def run_tag(identity: str) -> str:
-    """The eight characters that begin every `custom_id` of a job."""
-    return identity[:8]
+def run_tag(job: Job) -> str:
+    """The eight characters that begin every `custom_id` of a job. Where an answer's id is all that tells whose a batch
+    is, the same spec run from another home must not look like this one: so the moment of its making is part of it."""
+    return hashlib.sha256(f"{job.identity} {job.created_at!r}".encode()).hexdigest()[:8]

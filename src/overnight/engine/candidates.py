@@ -9,7 +9,7 @@ from overnight.data.spans import position
 from overnight.engine.work import Work
 from overnight.errors import ProviderError
 from overnight.ports import Search
-from overnight.types import Batch, RemoteBatch, RemoteState, Shard
+from overnight.types import Batch, FailureKind, RemoteBatch, RemoteState, Shard
 from overnight.wire.custom_ids import split_custom_id
 
 SLACK = 86_400.0
@@ -40,20 +40,29 @@ async def candidates(work: Work, batch: Batch) -> list[Candidate]:
     adopters = await work.store.adopters(batch.account, [remote.id for remote in found])
     others = {id for id, adopter in adopters.items() if adopter.proved and adopter.id != batch.id}
     known = others.union(batch.foreign, work.foreign.get(batch.id, ()))
-    told = []
-    peeks = 0
+    told: list[Candidate] = []
+    peeks = PEEKS
     for remote in found:
         if remote.id in known or (remote.state is RemoteState.FAILED and not ran(remote)):
             continue
-        ours = None
-        if is_over(remote) and peeks < PEEKS:
-            peeks += 1
-            ours = await whose(work, batch, remote)
-        if ours is False:
-            work.foreign.setdefault(batch.id, set()).add(remote.id)
-        else:
-            told.append(Candidate(remote, ours))
-    return told
+        peeks -= is_over(remote)
+        told.append(await _peeked(work, batch, remote) if peeks >= 0 else Candidate(remote, None))
+    foreign = (each.remote.id for each in told if each.ours is False)
+    work.foreign.setdefault(batch.id, set()).update(foreign)
+    return [each for each in told if each.ours is not False]
+
+
+async def _peeked(work: Work, batch: Batch, remote: RemoteBatch) -> Candidate:
+    if not is_over(remote):
+        return Candidate(remote, None)
+    try:
+        ours = await whose(work, batch, remote)
+    except ProviderError as error:
+        if error.failure.kind is FailureKind.ACCOUNT:
+            raise
+        work.log("not_peeked", {"batch": batch.id, "remote": remote.id, "reason": error.failure.message})
+        return Candidate(remote, None)  # somebody else's trouble, as a rule, and not to stop us
+    return Candidate(remote, ours, mute=ours is None)
 
 
 async def whose(work: Work, batch: Batch, remote: RemoteBatch) -> bool | None:

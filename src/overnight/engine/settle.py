@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from overnight.core.fate import Absent, Adopt, LookAgain, Undecided, fate, is_over
+from overnight.core.fate import Absent, Adopt, Candidate, LookAgain, Undecided, fate
 from overnight.core.machine import (
     CancelRequested,
     RemoteDisproved,
@@ -124,18 +124,21 @@ def _remote_id(batch: Batch) -> str:
 
 async def _hold(work: Work, batch: Batch, undecided: Undecided) -> None:
     """Hold it, or tell what has changed since it was; answers that come will tell, or the operator."""
-    failure = _undecidable(batch, _told(undecided.remotes))
+    failure = _undecidable(batch, _told(undecided.candidates))
     if batch.state is not BatchState.HELD or batch.failure != failure:
         after = evolve(batch, SubmitUndecidable(failure, work.clock.now()))
-        remotes = [remote.id for remote in undecided.remotes]
+        remotes = [each.remote.id for each in undecided.candidates]
         told = work.event("undecidable", batch, remotes=remotes, reason=failure.message)
         await work.commit(Changes(batches=(after,), events=(told,)))
         work.log("undecidable", {"batch": batch.id, "remotes": remotes})
     work.looked(batch, in_vain=not undecided.in_time)
 
 
-def _told(remotes: Sequence[RemoteBatch]) -> str:
-    named = [f"{each.id} ({'ended, no answer tells' if is_over(each) else each.raw_status})" for each in remotes]
+def _told(candidates: Sequence[Candidate]) -> str:
+    states = (
+        f"{each.remote.raw_status}, no answer tells" if each.mute else each.remote.raw_status for each in candidates
+    )
+    named = [f"{each.remote.id} ({state})" for each, state in zip(candidates, states, strict=True)]
     more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
     return f"it may be {', '.join(named[:SHOWN])}{more}, or have never arrived"
 

@@ -63,20 +63,7 @@ class Stage:
 
     async def live(self, world: World, stop: Callable[[], bool] = lambda: False) -> End:
         """One process: plan, approve, run, write the table. Raises `Crash` where its world died."""
-        self.lives += 1
-        owner = f"process-{self.lives}"
-        store = open_store(self.home / "overnight.db", self.clock.now)
-        home = PlayedHome(
-            config=_config(self.home, self.lease),
-            store=world.wrap("store", store),
-            blobs=world.wrap("blobs", FileBlobs(self.home / "blobs")),
-            clock=self.clock,
-            owner=owner,
-            is_dead=lambda other: other in self.dead,
-            release=lambda: None,
-            nap=600.0,
-            played=world.wrap("provider", self.direct(self.fake, sleep=self.clock.sleep)),
-        )
+        home = self.opened(world)
         try:
             async with Client(home.config, opener=lambda _: home) as client:
                 preview = await client.prepare(self.spec)
@@ -91,8 +78,23 @@ class Stage:
                     await client.export(preview.job.id, self.output)
                 return end
         finally:
-            self.dead.add(owner)
+            self.dead.add(home.owner)
             world.bury()
+
+    def opened(self, world: World, direct: Callable[..., Provider] | None = None) -> PlayedHome:
+        """The home, as the next process sees it from its world."""
+        self.lives += 1
+        return PlayedHome(
+            config=_config(self.home, self.lease),
+            store=world.wrap("store", open_store(self.home / "overnight.db", self.clock.now)),
+            blobs=world.wrap("blobs", FileBlobs(self.home / "blobs")),
+            clock=self.clock,
+            owner=f"process-{self.lives}",
+            is_dead=lambda other: other in self.dead,
+            release=lambda: None,
+            nap=600.0,
+            played=world.wrap("provider", (direct or self.direct)(self.fake, sleep=self.clock.sleep)),
+        )
 
     def _canceling(self, client: Client, job_id: JobId) -> asyncio.Task[None]:
         """Somebody who cancels when it is time: a party of the clock until then."""
