@@ -186,6 +186,13 @@ def test_why_a_job_failed(error: Any, kind: FailureKind) -> None:
     assert failure.kind is kind
 
 
+def test_a_job_whose_answers_could_not_be_written_has_run() -> None:
+    error = {"code": 13, "message": "Failed to export data to gs://b/o."}
+    batch = wire.batch_from(a_job("JOB_STATE_FAILED", error=error))
+    assert (batch.state, batch.end, batch.output_file) == (RemoteState.ENDED, None, None)
+    assert batch.failure is not None
+
+
 def test_what_the_importer_quotes_of_the_file_is_not_told() -> None:
     message = "Failed to import data. Could not convert value to string. Field: x; Value: my secret"
     failure = wire.batch_from(a_job("JOB_STATE_FAILED", error={"code": 3, "message": message})).failure

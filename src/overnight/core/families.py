@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-HOSTS: Final = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
+HOSTS: Final = {"openai": "api.openai.com", "anthropic": "api.anthropic.com", "vertex": "googleapis.com"}
 
 
 class Thinking(Enum):

@@ -12,7 +12,7 @@ from overnight.types import Failure, FailureKind
 from overnight.wire.gemini import failures as gemini
 from overnight.wire.openai.failures import not_json_failure, one_line
 
-__all__ = ["OVER", "error_failure", "job_failure", "not_json_failure"]
+__all__ = ["OVER", "error_failure", "job_failure", "not_json_failure", "ran_in_vain"]
 
 OVER: Final = "FAILED_PRECONDITION"
 """What the cancel of a job that has ended is answered with."""
@@ -32,6 +32,7 @@ _KINDS: Final[Mapping[int, FailureKind]] = {
 }
 """By code of google.rpc."""
 _NO_OBJECT = re.compile(r"gs://\S+.*(not found|does not exist|no such object|matched no files)", re.IGNORECASE)
+_EXPORT = re.compile(r"\bfailed to export\b", re.IGNORECASE)
 _VALUE = re.compile(r"\bvalue:.*", re.IGNORECASE | re.DOTALL)
 
 
@@ -39,6 +40,12 @@ def error_failure(status: int, body: bytes, retry_after: float | None = None) ->
     """What an error answer to a call means."""
     failure = gemini.error_failure(status, body, retry_after)
     return replace(failure, message="HTTP 401: the credentials were refused") if status == 401 else failure
+
+
+def ran_in_vain(error: object) -> bool:
+    """Whether a job failed only when its answers were to be written: then its rows ran, and were paid."""
+    text = error.get("message") if isinstance(error, Mapping) else None
+    return isinstance(text, str) and _EXPORT.search(text) is not None
 
 
 def job_failure(error: object) -> Failure:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from overnight.types import Counts, FileId, Outcome, RemoteBatch, RemoteId, RemoteState, Tag
-from overnight.wire.vertex.failures import job_failure
+from overnight.wire.vertex.failures import job_failure, ran_in_vain
 
 TAG_LABEL: Final = "overnight_tag"
 """Label that holds our tag."""
@@ -35,11 +35,15 @@ _PUBLISHED = "publishers/google/models/"
 
 def batch_from(document: object) -> RemoteBatch:
     """A job as the service sent it, read leniently: an unknown state is in progress (`raw_status` has the word), a
-    negative count is none. The id is the last part of the job's name. Raises ValueError where it is no job at all."""
+    negative count is none. A job that failed when its answers were to be written has ended: its rows ran. The id is the
+    last part of the job's name. Raises ValueError where it is no job at all."""
     if not isinstance(document, Mapping) or not isinstance(document.get("name"), str) or not document["name"]:
         raise ValueError("not a batch prediction job")
     raw_status = document["state"] if isinstance(document.get("state"), str) else "?"
     state = _STATES.get(raw_status, RemoteState.IN_PROGRESS)
+    failure = job_failure(document.get("error")) if state is RemoteState.FAILED else None
+    if failure is not None and ran_in_vain(document.get("error")):
+        state = RemoteState.ENDED
     tag, model = _at(document, "labels", TAG_LABEL), document.get("model")
     uris = _at(document, "inputConfig", "gcsSource", "uris")
     source = uris[0] if isinstance(uris, list) and uris else None
@@ -54,7 +58,7 @@ def batch_from(document: object) -> RemoteBatch:
         input_file=FileId(source) if isinstance(source, str) and source else None,
         output_file=FileId(folder.rstrip("/") + "/") if isinstance(folder, str) and folder else None,
         counts=_counts(document.get("completionStats")),
-        failure=job_failure(document.get("error")) if state is RemoteState.FAILED else None,
+        failure=failure,
         end=_ENDS.get(raw_status),
         model=model.removeprefix(_PUBLISHED) if isinstance(model, str) and model else None,
     )
