@@ -62,6 +62,11 @@ def unreachable(failure: Failure) -> Answer:
     return _bad_gateway("The upstream gave no answer.", failure.code or "upstream_unreachable", failure.retry_after)
 
 
+def unreadable() -> Answer:
+    """The answer of a row whose upstream gave one that is no answer of its kind."""
+    return _bad_gateway("The upstream gave an answer of another shape.", "bad_upstream_answer", None)
+
+
 def _bad_gateway(message: str, code: str, retry_after: float | None) -> Answer:
     return Answer(BAD_GATEWAY, _envelope(message, code), None, transient=True, retry_after=retry_after)
 

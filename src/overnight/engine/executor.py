@@ -10,15 +10,16 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from overnight.engine.answers import Answer, answer_of, unreachable
+from overnight.engine.answers import Answer, answer_of, unreachable, unreadable
 from overnight.engine.intake import Finished, Intake, Requests
 from overnight.errors import ProviderError
 from overnight.ports import Blobs, Clock, Journal, Upstream, UpstreamReply
 from overnight.types import Counts, Outcome, Tokens
-from overnight.wire import openai
+from overnight.wire.families import Refused, Upstreamed
 
 ADMITTED = 32  # batches with open files; the others wait in order of arrival
 TRIES = 5  # of one row, the first included
@@ -235,19 +236,27 @@ class Executor:
     # -------------------------------------------------------------------------------------------- rows
 
     async def _row(self, intake: Intake, ordinal: int, line: bytes) -> None:
-        request = intake.decode(line)
-        answer = await self._tries(intake, bytes(request.body))
-        row_id = intake.row_id(ordinal)
-        request_id = answer.request_id or row_id.replace("batch_req_", "req_")
-        result = openai.output_line(row_id, request.custom_id, answer.status, request_id, answer.body)
+        family, endpoint, row_id = intake.family, intake.requests.endpoint, intake.row_id(ordinal)
+        id, request_id = family.custom_id(line), row_id.replace("batch_req_", "req_")
+        try:
+            request = family.request(line, endpoint, intake.requests.model)
+        except Refused as refusal:
+            await intake.record(ordinal, False, None, family.refused(row_id, id, request_id, refusal))
+            return
+        answer = await self._tries(intake, request)
+        request_id = answer.request_id or request_id
+        try:
+            result = family.result(row_id, id, answer.status, request_id, answer.body, endpoint)
+        except ValueError:
+            answer = replace(unreadable(), tokens=answer.tokens)  # it ran, and what it said cannot be told
+            result = family.result(row_id, id, answer.status, request_id, answer.body, endpoint)
         await intake.record(ordinal, answer.succeeded, answer.tokens, result)
 
-    async def _tries(self, intake: Intake, body: bytes) -> Answer:
+    async def _tries(self, intake: Intake, request: Upstreamed) -> Answer:
         """The answer of the first try that is none to be repeated, or of the last."""
-        endpoint = intake.requests.endpoint
         for tried in range(1, TRIES + 1):
             try:
-                answer = answer_of(await self._upstream.answer(endpoint, body))
+                answer = answer_of(await self._upstream.answer(request.endpoint, request.body))
             except ProviderError as error:
                 answer = unreachable(error.failure)
             if not answer.transient or tried == TRIES:

@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
-import msgspec
-
 from overnight.errors import InvariantError, LocalError
 from overnight.ports import Blobs, BlobWriter, Journal
 from overnight.types import Counts, Outcome, Tokens
-from overnight.wire import openai
+from overnight.wire.families import family
 
 READ_BYTES = 256 * 1024  # request lines read at a time
 LOW_WATER = 64  # buffered rows below which the next ones are read
@@ -27,7 +25,8 @@ COPY_BYTES = 256 * 1024  # result lines gathered before a write
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """A file of checked request lines that is to be answered, and where its traces go (blob and journal names)."""
+    """A file of checked request lines that is to be answered, and where its traces go (blob and journal names).
+    `family` is whose words the lines are in; `model` is meant where they name none."""
 
     id: str
     endpoint: str
@@ -36,6 +35,8 @@ class Requests:
     output: str
     errors: str
     expires_at: float
+    family: str = "openai"
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +50,11 @@ class Finished:
     errors: str | None
 
 
-class RequestLine(msgspec.Struct):
-    """What the executor reads of a request line; the body goes on as it stands there."""
-
-    custom_id: str
-    body: msgspec.Raw
-
-
-_decoder = msgspec.json.Decoder(RequestLine)
-
-
 def journal_line(ordinal: int, succeeded: bool, tokens: Tokens | None, line: bytes) -> bytes:
     """A result line behind its head, without a newline at the end."""
     told = tokens or Tokens()
     head = b"%d %d %d %d %d %d " % (ordinal, succeeded, told.input, told.cached, told.output, told.reasoning)
     return head + line.removesuffix(b"\n")
-
-
-def _unanswered(row_id: str, custom_id: str, end: Outcome) -> bytes:
-    """The line of a row that did not run, in the words of OpenAI."""
-    if end is Outcome.EXPIRED:
-        message = "This request could not be executed before the completion window expired."
-        return openai.error_line(row_id, custom_id, "batch_expired", message)
-    message = "This request was not executed because the batch was cancelled."
-    return openai.error_line(row_id, custom_id, "batch_cancelled", message)
 
 
 def _marked(marks: bytearray, ordinal: int) -> bool:
@@ -97,6 +79,7 @@ class Intake:
 
     def __init__(self, requests: Requests, blobs: Blobs, journals: Callable[[str], Journal]) -> None:
         self.requests = requests
+        self.family = family(requests.family)
         self.end: Outcome | None = None  # why the intake was closed early
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -161,11 +144,7 @@ class Intake:
 
     def row_id(self, ordinal: int) -> str:
         """The id of a row's result line: the same in every life of the process."""
-        return f"batch_req_{self.requests.id.removeprefix('batch_')[:24]}{ordinal:08x}"
-
-    def decode(self, line: bytes) -> RequestLine:
-        """The request of a line. Lines were checked before they came here."""
-        return _decoder.decode(line)
+        return f"batch_req_{self.requests.id.rpartition('_')[2][:24]}{ordinal:08x}"
 
     async def record(self, ordinal: int, succeeded: bool, tokens: Tokens | None, line: bytes) -> None:
         """Make an answer durable, then count it."""
@@ -240,7 +219,8 @@ class Intake:
                 if self.end is None:
                     raise InvariantError(f"row {ordinal} of {self.requests.id} has no answer")
                 unanswered += 1
-                errors.write(_unanswered(self.row_id(ordinal), self.decode(line).custom_id, self.end))
+                id = self.family.custom_id(line)
+                errors.write(self.family.unanswered(self.row_id(ordinal), id, self.end))
         return unanswered
 
     def _final_counts(self, unanswered: int) -> Counts:
