@@ -67,8 +67,9 @@ CASES = {
     ),
     "Q-O14 long validating, finalizing unseen": Case(Quirks(validating=600.0), ALL, creates=2),
     "Q-O14 finalizing seen": Case(Quirks(finalizing=120.0), ALL, creates=2),
-    "Q-O15 file too large at upload": Case(
-        Quirks(too_large="upload", most_bytes=300), {"errored": ROWS}, creates=0, kinds={"permanent": ROWS}
+    "Q-O15 file too large at upload": Case(Quirks(too_large="upload", most_bytes=500), ALL, creates=8),
+    "Q-O15 a row too large at upload": Case(
+        Quirks(too_large="upload", most_bytes=100), {"errored": ROWS}, creates=0, kinds={"permanent": ROWS}
     ),
     "Q-O15 file too large at create": Case(
         Quirks(too_large="create", most_bytes=300), {"errored": ROWS}, creates=2, kinds={"permanent": ROWS}

@@ -14,6 +14,7 @@ from overnight.types import Batch, BatchState, Counts, Failure, FailureKind, Sha
 MOST_LINES = 20
 """Refusals of a shard for one of its lines; with the next one all rows that are left end."""
 TOO_LONG = "token_limit_exceeded"
+TOO_LARGE = 413
 PATIENCE = 2
 """Refusals of a shard for the length of the account's queue, before it is asked whether anything else was in it."""
 
@@ -28,7 +29,7 @@ class Parts:
 
 async def parts_of(work: Work, batch: Batch, failure: Failure, delay: float) -> Parts:
     """Without the line that the provider names, whose row ends with the failure; or in halves, to be sent in `delay`
-    seconds, where the shard is longer than the account's whole queue."""
+    seconds, where the shard is larger than the provider takes, or longer than the account's whole queue."""
     rows, line, earlier = batch.shard.rows, failure.line, batch.put_back.count(failure.kind)
     if rows == 1 or batch.duplicate_of is not None:
         return Parts()
@@ -36,7 +37,8 @@ async def parts_of(work: Work, batch: Batch, failure: Failure, delay: float) -> 
         bad, rest = await in_thread(_cut, work, batch.shard, (line - 1, line))
         again = tuple(work.again(batch, shard, failure, 0.0) for shard in rest)
         return Parts((*bad, *rest), (*(_refused(work, batch, shard, failure) for shard in bad), *again))
-    if failure.code == TOO_LONG and earlier >= PATIENCE and await _alone(work, batch):
+    too_long = failure.code == TOO_LONG and earlier >= PATIENCE and await _alone(work, batch)
+    if failure.status == TOO_LARGE or too_long:
         halves = sum(await in_thread(_cut, work, batch.shard, (0, rows // 2)), ())
         again = tuple(work.again(batch, half, failure, delay) for half in halves)
         return Parts(halves, again)
