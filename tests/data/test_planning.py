@@ -539,3 +539,14 @@ def test_raw_lines_of_other_dialects(
         raw.render(parse_raw(orjson.dumps({"custom_id": "k", "body": line})))
     with pytest.raises(Unreadable, match=r"no limit on the output: set .*ax_?[oOt]"):
         raw.render(parse_raw(orjson.dumps({frame: {"model": "c"}})))
+
+
+def test_a_raw_line_that_vertex_could_not_import_is_refused_alone_or_beside_others() -> None:
+    raw = RawRequests(RequestShape("vertex", Endpoint.GENERATE, "m", {}, None, 0), True, TAG)
+    raw.render(parse_raw(b'{"request":{"contents":[],"labels":{"a":"1"}}}'))
+    with pytest.raises(Unreadable, match=r"labels\.a is a number here and text elsewhere"):
+        raw.render(parse_raw(b'{"request":{"contents":[],"labels":{"a":1}}}'))
+    with pytest.raises(Unreadable, match=r"tools\[\]\.googleSearch is an empty object"):
+        raw.render(parse_raw(b'{"request":{"contents":[],"tools":[{"googleSearch":{}}]}}'))
+    gemini = RawRequests(RequestShape("gemini", Endpoint.GENERATE, "m", {}, None, 0), True, TAG)
+    gemini.render(parse_raw(b'{"request":{"contents":[],"tools":[{"googleSearch":{}}]}}'))

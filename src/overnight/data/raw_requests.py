@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,9 @@ from overnight.data.requests import Request, RequestShape
 from overnight.types import Endpoint
 from overnight.wire.custom_ids import custom_id
 from overnight.wire.dialect import Dialect
+
+if TYPE_CHECKING:
+    from overnight.wire.vertex.importer import Importer
 
 Values = Mapping[str, Any]
 
@@ -124,6 +127,11 @@ class RawRequests:
         self._shape = shape
         self._allow_unlimited = allow_unlimited
         self._tag = tag
+        self._importer: Importer | None = None
+        if shape.dialect == "vertex":
+            from overnight.wire.vertex.importer import Importer
+
+            self._importer = Importer()
 
     def is_empty(self, values: Values) -> bool:
         """Never: what is in the body is the user's."""
@@ -154,6 +162,9 @@ class RawRequests:
         if url in _GENERATING and peek.limit is None and not self._allow_unlimited:
             told = f"{frame}.{_limit_name(url)}"
             raise Unreadable(f"no limit on the output: set {told}, or allow it (--allow-unlimited)")
+        fault = None if self._importer is None else self._importer.fault(msgspec.json.decode(values["body"]))
+        if fault is not None:
+            raise Unreadable(f"{fault.field} {fault.why}: for that Vertex AI would refuse the whole file")
         return _Rendered(url, values["body"], peek)
 
     def request(self, ordinal: int, generation: int, rendered: _Rendered) -> Request:
