@@ -24,9 +24,10 @@ from overnight.data.raw_requests import RawRequests, parse_raw
 from overnight.data.records import Cut, SourceChanged, Unreadable
 from overnight.data.requests import PromptRequests, RequestShape
 from overnight.data.selection import selected
+from overnight.data.shards import varied
 from overnight.errors import UsageError
 from overnight.spec import BatchSize, Example, Prompt, Rows, Spec
-from overnight.types import Endpoint, JobId, Limits, Segment, Selection, Shard
+from overnight.types import Endpoint, JobId, Limits, Proof, Segment, Selection, Shard
 from overnight.wire.conversation import AnswerFormat, Asked, Text, Turn
 from overnight.wire.custom_ids import custom_id
 from overnight.wire.openai import request_body, request_line
@@ -52,7 +53,14 @@ class Book:
     segments: list[Segment] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
 
-    def plan(self, spec: Spec, selection: Selection = ALL, limits: Limits = LIMITS, cut: Cut = CUT) -> Summary:
+    def plan(
+        self,
+        spec: Spec,
+        selection: Selection = ALL,
+        limits: Limits = LIMITS,
+        cut: Cut = CUT,
+        proof: Proof = "tag",
+    ) -> Summary:
         ids = (f"{n:032x}" for n in itertools.count(len(self.shards)))
         summary = Summary()
         with source_of(spec, Path("/"), self.blobs, cut=cut) as source:
@@ -69,6 +77,7 @@ class Book:
                 dialect="openai",
                 known=tuple(self.segments),
                 shards=tuple(self.shards),
+                proof=proof,
             )
             for plan in plan_segments(task, summary):
                 if plan.new:
@@ -432,6 +441,23 @@ def test_default_sizes_grow_with_the_job_and_keep_the_limits() -> None:
     assert rows(10**6, creates=100) == 50_000
     assert rows(10, most=100) == 100
     assert batch_plan(BatchSize(rows=900), Limits(100, 10, 1, None, None), 5).rows_reason == "the provider's limit"
+
+
+def test_where_batches_are_told_apart_by_their_number_of_requests_it_varies(tmp_path: Path, book: Book) -> None:
+    path = table(tmp_path, [f"k{n},t{n}" for n in range(600)])
+    spec = msgspec.structs.replace(spec_of(path), batch=BatchSize(rows=50))
+    half = Cut(rows=300, size=10**9)
+    book.plan(spec, Selection(limit=450), cut=half, proof="count")
+    book.plan(spec, cut=half, proof="count")  # goes on counting
+    assert sorted(book.lines()) == list(range(600))
+    assert [shard.rows for shard in book.shards] == [
+        *(50, 49, 48, 47, 46, 50, 10),  # the sixth has the number of the first, the seventh what is left
+        *(48, 47, 46, 9),
+        *(49, 48, 47, 6),
+    ]
+    assert len({varied(5_000, number) for number in range(100)}) == 61
+    assert [varied(rows, 1) for rows in (1, 9, 10, 19, 20, 5_000)] == [1, 9, 10, 19, 19, 4_999]
+    assert all(rows * 0.9 <= varied(rows, number) <= rows for rows in (1, 7, 30, 900) for number in range(70))
 
 
 def test_an_abandoned_planning_leaves_no_half_written_file(tmp_path: Path, book: Book) -> None:

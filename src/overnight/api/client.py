@@ -103,7 +103,16 @@ class Client:
                 prepare.check_kept(spec, source.columns)
                 requests, limit = prepare.requests_of(spec, target, rules, source, run_tag(job))
                 task = Planning(
-                    spec, job.id, source, requests, home.blobs, target.limits, selection, new_id, target.dialect
+                    spec,
+                    job.id,
+                    source,
+                    requests,
+                    home.blobs,
+                    target.limits,
+                    selection,
+                    new_id,
+                    target.dialect,
+                    proof=target.proof,
                 )
                 plan, summary = await self._plan(job, task, target, on_progress)
                 job = _asked(await self.job(job.id), spec, output, max_requests, max_cost)

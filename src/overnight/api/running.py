@@ -94,7 +94,8 @@ class Running:
         """Where a spec's requests go."""
         provider, model = model_name(spec.model)
         base_url = spec.base_url or self.home.config.access[provider].base_url
-        return Target(provider, model, base_url, self.home.limits(provider), PROVIDERS[provider].dialect)
+        known = PROVIDERS[provider]
+        return Target(provider, model, base_url, self.home.limits(provider), known.dialect, known.proof)
 
     def prices(self, spec: Spec) -> Prices:
         """The model's prices; none where the base URL is not the provider's own."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from overnight.data.shards import Most
 from overnight.spec import BatchSize
-from overnight.types import Limits
+from overnight.types import Limits, Proof
 
 STEPS = (5_000, 10_000, 25_000, 50_000)
 """Requests per batch by default: small ones come back sooner and fail in smaller pieces."""
@@ -33,9 +33,9 @@ class BatchPlan:
         return f"{batches:,} batch{'es' if batches != 1 else ''}: {'; '.join(told)}"
 
 
-def batch_plan(wish: BatchSize, limits: Limits, rows: int) -> BatchPlan:
+def batch_plan(wish: BatchSize, limits: Limits, rows: int, proof: Proof = "tag") -> BatchPlan:
     """The sizes for a job of about so many rows: the user's wish, else a step that leaves the provider's creations per
-    hour enough; never over the provider's limits."""
+    hour enough; never over the provider's limits. Where a lost batch is known by its number of requests, they vary."""
     budget = (limits.creates_per_hour or 2_000) / _SHARE
     step = next((step for step in STEPS if rows / step <= budget), STEPS[-1])
     wanted, reason = (wish.rows, "batch.rows") if wish.rows else (step, "the default for a job of this size")
@@ -43,4 +43,4 @@ def batch_plan(wish: BatchSize, limits: Limits, rows: int) -> BatchPlan:
         wanted, reason = limits.rows, "the provider's limit"
     size = min(wish.bytes or limits.size, limits.size)
     size_reason = "batch.bytes" if wish.bytes and size == wish.bytes else "the provider's limit"
-    return BatchPlan(Most(wanted, size, limits.size, wish.tokens), reason, size_reason)
+    return BatchPlan(Most(wanted, size, limits.size, wish.tokens, proof == "count"), reason, size_reason)

@@ -26,7 +26,7 @@ from overnight.data.spool import is_spool
 from overnight.errors import UsageError
 from overnight.ports import Blobs
 from overnight.spec import Spec
-from overnight.types import FailureKind, JobId, Limits, Segment, Selection, Shard
+from overnight.types import FailureKind, JobId, Limits, Proof, Segment, Selection, Shard
 
 RAW_KEY = "custom_id"
 EMPTY = "every column of the prompt is empty"
@@ -49,6 +49,7 @@ class Planning:
     dialect: str
     known: Sequence[Segment] = ()
     shards: Sequence[Shard] = ()
+    proof: Proof = "tag"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class _Planner:
         self.keys = Keys(self.key or "", task.source, task.blobs, optional=task.spec.raw)
         wanted = task.requests.columns
         self.wanted = wanted if wanted is None or self.key is None else wanted | {self.key}
-        self.size = batch_plan(task.spec.batch, task.limits, expected(task.selection, task.source.rows))
+        self.size = batch_plan(task.spec.batch, task.limits, expected(task.selection, task.source.rows), task.proof)
         self.cuts: Counter[str] = Counter()
         self.before: dict[int, list[Shard]] = {}
         for shard in task.shards:
@@ -311,7 +312,8 @@ class _Planner:
 
     def shard_set(self, segment: int) -> ShardSet:
         task = self.task
-        return ShardSet(task.blobs, task.job_id, segment, 0, self.size.most, task.new_id, task.dialect)
+        number = len(task.shards) + self.summary.batches
+        return ShardSet(task.blobs, task.job_id, segment, 0, self.size.most, task.new_id, task.dialect, number)
 
     def write(self, shards: ShardSet, record: Record, file: str, rendered: Any) -> None:
         """The record as a request into its shard; rendered None: it has not been, or could not be."""

@@ -15,22 +15,35 @@ from overnight.types import JobId, Shard, ShardId, Span
 
 _FLUSH = 1 << 18
 _MOST_OPEN = 32
+_NUMBERS = 61
+_PART = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Most:
     """What one shard may hold at most; `tokens` None: any number. `size` may be exceeded by a single request, `limit`,
-    the provider's own, never."""
+    the provider's own, never. `varied`: full shards are of up to 61 different numbers of rows, by which the provider's
+    batches can be told apart."""
 
     rows: int
     size: int
     limit: int
     tokens: int | None = None
+    varied: bool = False
+
+    def rows_of(self, number: int) -> int:
+        """The most rows of the shard with that number."""
+        return varied(self.rows, number) if self.varied else self.rows
+
+
+def varied(rows: int, number: int) -> int:
+    """So many rows, or up to a tenth less: by the number up to 61 different ones, by turns."""
+    return rows - number % max(1, min(_NUMBERS, rows // _PART))
 
 
 class ShardSet:
     """Takes requests in order of their ordinals and writes them as shards, one open per model and endpoint. Use it in
-    a `with`: what is not finished by then leaves nothing behind."""
+    a `with`: what is not finished by then leaves nothing behind. `number`: of its first shard, among the job's."""
 
     def __init__(
         self,
@@ -41,6 +54,7 @@ class ShardSet:
         most: Most,
         new_id: Callable[[], str],
         dialect: str,
+        number: int = 0,
     ) -> None:
         self.generation = generation
         self.cuts: Counter[str] = Counter()
@@ -51,6 +65,7 @@ class ShardSet:
         self._new_id = new_id
         self._most = most
         self._dialect = dialect
+        self._number = number
         self._open: dict[tuple[str, str], _Open] = {}
         self._finished: list[Shard] = []
 
@@ -76,12 +91,14 @@ class ShardSet:
         name, most = requests[:2], self._most
         count, size = len(requests.lines), sum(map(len, requests.lines))
         shard = self._open.get(name)
-        if shard is not None and shard.inputs == most.rows:
+        if shard is not None and shard.inputs == shard.most_rows:
             self.cuts["rows"] += 1
             self._finish(name)
             shard = None
-        rows, held = (0, 0) if shard is None else (shard.inputs, shard.size)
-        fits = rows + requests.inputs <= most.rows and held + size <= most.size and most.tokens is None
+        rows, held, most_rows = (
+            (0, 0, most.rows_of(self._number)) if shard is None else (shard.inputs, shard.size, shard.most_rows)
+        )
+        fits = rows + requests.inputs <= most_rows and held + size <= most.size and most.tokens is None
         if not fits or (shard is None and len(self._open) == _MOST_OPEN):
             return False
         if shard is None:
@@ -102,7 +119,11 @@ class ShardSet:
                 f"row {ordinal + 1}: the request has {size:,} bytes, a whole batch may have {limit:,}: shorten it"
             )
         shard = ShardId(self._new_id()[:16])
-        return _Open(self._blobs, self._job_id, self._segment, self.generation, shard, model, endpoint, self._dialect)
+        most_rows = self._most.rows_of(self._number)
+        self._number += 1
+        return _Open(
+            self._blobs, self._job_id, self._segment, self.generation, shard, model, endpoint, self._dialect, most_rows
+        )
 
     def _finish(self, name: tuple[str, str]) -> None:
         # Taken out only when it is published, so that a failure still cleans up.
@@ -130,6 +151,7 @@ class _Open:
     model: str
     endpoint: str
     dialect: str
+    most_rows: int
     writer: BlobWriter = field(init=False)
     lines: list[bytes] = field(default_factory=list)
     waiting: int = 0
@@ -153,7 +175,7 @@ class _Open:
 
     def full(self, request: Request, most: Most) -> str | None:
         """Why the request does not fit in, or None."""
-        if self.inputs + request.inputs > most.rows:
+        if self.inputs + request.inputs > self.most_rows:
             return "rows"
         if self.size + len(request.line) > most.size:
             return "bytes"

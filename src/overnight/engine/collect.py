@@ -87,7 +87,7 @@ async def follow_up(work: Work, job: Job) -> None:
         generation=generation,
         blobs=work.blobs,
         new_id=work.new_id,
-        most_rows=work.terms.follow_up_rows,
+        most_rows=work.follow_up_rows(),
         most_bytes=work.provider.limits.size,
     )
     rank = max((batch.rank for batch in sources), default=0) + 1

@@ -57,7 +57,7 @@ async def mend(work: Work, task: Mending, selected: Spans) -> Mended:
     rows.told.sent = len(wanted) - len(rows.left_out)
     if not rows.told.sent:
         return rows.told
-    most = Most(work.terms.follow_up_rows, work.provider.limits.size, work.provider.limits.size)
+    most = Most(work.follow_up_rows(), work.provider.limits.size, work.provider.limits.size)
     generation = max((shard.generation for shard in await work.store.shards(work.job_id)), default=0) + 1
     shards = await in_thread(
         write_mended,

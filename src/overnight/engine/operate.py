@@ -111,7 +111,7 @@ def _written(work: Work, rows: list[Row]) -> tuple[Shard, ...]:
         generation=max((row[3].generation for row in rows), default=0) + 1,
         blobs=work.blobs,
         new_id=work.new_id,
-        most_rows=work.terms.follow_up_rows,
+        most_rows=work.follow_up_rows(),
         most_bytes=work.provider.limits.size,
     )
 

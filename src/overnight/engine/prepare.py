@@ -24,7 +24,7 @@ from overnight.errors import Conflict, LocalError, UsageError
 from overnight.ports import Blobs, Changes, Clock, Event, Lease, Store
 from overnight.prices import Prices
 from overnight.spec import Spec
-from overnight.types import BatchState, Hold, Job, Limits, PicoUSD, Segment, Selection, Tokens
+from overnight.types import BatchState, Hold, Job, Limits, PicoUSD, Proof, Segment, Selection, Tokens
 
 WHOLE = Selection()
 DISK_MARGIN = 200_000_000
@@ -33,13 +33,15 @@ DISK_MARGIN = 200_000_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a job goes: the provider's name, the model's, and the base URL if it is not the provider's own."""
+    """Where a job goes: the provider's name, the model's, and the base URL if it is not the provider's own; what its
+    batches may hold, whose words they are in, and how a lost one is known again."""
 
     provider: str
     model: str
     base_url: str | None
     limits: Limits
     dialect: str
+    proof: Proof
 
 
 @dataclass(frozen=True, slots=True)

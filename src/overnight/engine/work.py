@@ -12,6 +12,7 @@ from overnight.core.cost import Rates
 from overnight.core.decide import Terms, Wait
 from overnight.core.machine import Event as BatchEvent
 from overnight.core.machine import evolve
+from overnight.data.shards import varied
 from overnight.ports import Blobs, Changes, Clock, Event, Lease, Provider, Store
 from overnight.types import Batch, BatchId, BatchState, Failure, Hold, JobId, RemoteId, Reply, Segment, Shard, Tag
 
@@ -93,6 +94,12 @@ class Work:
     def anew(self, batch: Batch) -> Batch:
         """The same attempt once more, of a batch that never arrived: nobody has refused anything."""
         return replace(self.planned_batch(batch.shard, rank=batch.rank), put_back=batch.put_back)
+
+    def follow_up_rows(self) -> int:
+        """The most rows of the next follow-up; where a lost batch is known by its number of requests only, another
+        number each time."""
+        rows = self.terms.follow_up_rows
+        return varied(rows, int(self.jitter() * rows)) if self.provider.proof == "count" else rows
 
     async def hold(self, hold: Hold) -> None:
         """Let the job stand still; an earlier reason stays."""
