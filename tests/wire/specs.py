@@ -32,3 +32,10 @@ def _nullable(schema: Any) -> Any:
         return schema
     inner = {name: _nullable(value) for name, value in schema.items() if name != "x-oaiMeta"}
     return {"anyOf": [{"type": "null"}, inner]} if inner.pop("nullable", False) is True else inner
+
+
+def anthropic_schema(name: str) -> dict[str, Any]:
+    """A model of Anthropic's SDK (2.11.0) as JSON Schema."""
+    path = FOLDER.parent / "anthropic" / "sdk-2.11.0-batch-schemas.json"
+    schema: dict[str, Any] = json.loads(path.read_text())[name]
+    return schema

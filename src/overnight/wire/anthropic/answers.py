@@ -157,7 +157,7 @@ def _answered(custom_id: str, raw: Raw | UnsetType, text: bool) -> Reply:
         why,
         None,
         200,
-        message.id,
+        message.id or None,
         shown,
         calls if kind is None else None,
         None,
