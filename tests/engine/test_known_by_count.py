@@ -17,7 +17,7 @@ from overnight.errors import UsageError
 from overnight.spec import BatchSize, Policy, Prompt, Spec
 from overnight.stores import open_store
 from overnight.testing.anthropic_direct import DirectAnthropic
-from overnight.testing.anthropic_fake import RATES, Quirks
+from overnight.testing.anthropic_fake import RATES, Quirks, Refusal
 from overnight.testing.anthropic_shared import RUN, SharedAnthropic
 from overnight.testing.crashes import StoppedWorld, When, World
 from overnight.testing.plays import Stage, Verdict, play, set_stage
@@ -39,9 +39,16 @@ LOST = Quirks(lost_creates=frozenset({0}))
 FIRST = frozenset({0})
 
 
-def shared(root: Path, quirks: Quirks = LOST, spec: Spec = SPEC, rows: int = ROWS, takes: float = HOUR) -> Stage:
+def shared(
+    root: Path,
+    quirks: Quirks = LOST,
+    spec: Spec = SPEC,
+    rows: int = ROWS,
+    takes: float = HOUR,
+    kind: type[SharedAnthropic] = SharedAnthropic,
+) -> Stage:
     clock = VirtualClock()
-    fake = SharedAnthropic(clock.now, quirks, takes=takes, rates=RATES)
+    fake = kind(clock.now, quirks, takes=takes, rates=RATES)
     stage = set_stage(root, rows, fake, clock, spec)
     stage.direct = DirectAnthropic
     return stage
@@ -281,6 +288,50 @@ def test_a_candidate_that_its_owner_deletes_is_given_up_when_its_window_is_over(
     assert play(stage).reason is EndReason.FINISHED
     judged(stage, creates=2)
     assert 24 * HOUR < stage.clock.elapsed() < 27 * HOUR
+
+
+class Deleting(SharedAnthropic):
+    """The neighbours delete what has ended before anybody else reads it."""
+
+    def results(self, key: str, id: str) -> tuple[bytes, bool]:
+        if id in self.neighbors:
+            self.made.pop(id, None)
+        return super().results(key, id)
+
+
+class Broken(SharedAnthropic):
+    """The results of the neighbours cannot be had."""
+
+    def results(self, key: str, id: str) -> tuple[bytes, bool]:
+        if id in self.neighbors:
+            raise Refusal("api_error", "Internal server error")
+        return super().results(key, id)
+
+
+@pytest.mark.parametrize("foreign", [1, 2])
+def test_a_candidate_that_is_deleted_between_two_looks_is_none_any_more(tmp_path: Path, foreign: int) -> None:
+    stage = shared(tmp_path, Quirks(late_creates={0: 1e9}), kind=Deleting)
+    for number in range(foreign):
+        at(stage).neighbor(ROWS, lasts=(number + 1) * HOUR)
+    assert play(stage).reason is EndReason.FINISHED
+    at(stage).neighbors = frozenset()
+    judged(stage, creates=2)
+    assert stage.clock.elapsed() < 4 * HOUR
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_candidates_whose_answers_cannot_be_had_stop_nobody(tmp_path: Path, arrives: bool) -> None:
+    spec = msgspec.structs.replace(SPEC, batch=BatchSize(rows=2))
+    stage = shared(tmp_path, LOST if arrives else Quirks(late_creates={0: 1e9}), spec, kind=Broken)
+    at(stage).neighbor(2, lasts=30)
+    end = play(stage)
+    if not arrives:
+        assert end.reason is EndReason.HELD
+        held = next(batch for batch in batches(stage) if batch.state is BatchState.HELD)
+        acting(stage, lambda client, job: client.declare_absent(job, held.id))
+        end = play(stage)
+    assert end.reason is EndReason.FINISHED
+    judged(stage, creates=2 if arrives else 3)
 
 
 SMALL = msgspec.structs.replace(SPEC, batch=BatchSize(rows=2), policy=Policy(brake=None, poll=300))

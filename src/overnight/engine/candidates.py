@@ -15,6 +15,8 @@ from overnight.wire.custom_ids import split_custom_id
 SLACK = 86_400.0
 """Seconds before the intent from which the provider's listing is searched, and after the last moment of a create: room
 for a clock that was off, as one that takes local time for universal time is."""
+PATIENCE = 3_600.0
+"""Seconds after a batch's end in which its answers may still be had, though they cannot be now."""
 PEEKS = 100
 """Batches whose answers are asked whose they are, at one look."""
 
@@ -61,19 +63,21 @@ async def _peeked(work: Work, batch: Batch, remote: RemoteBatch) -> Candidate:
         if error.failure.kind is FailureKind.ACCOUNT:
             raise
         work.log("not_peeked", {"batch": batch.id, "remote": remote.id, "reason": error.failure.message})
-        return Candidate(remote, None)  # somebody else's trouble, as a rule, and not to stop us
+        # Somebody else's trouble, as a rule, and not to stop us; nor is it waited for without end.
+        late = remote.ended_at is not None and abs(work.clock.now() - remote.ended_at) > PATIENCE
+        return Candidate(remote, None, mute=late)
     return Candidate(remote, ours, mute=ours is None)
 
 
 async def whose(work: Work, batch: Batch, remote: RemoteBatch) -> bool | None:
     """Whether a batch that is over is this submission, by the id of one of its answers: run, row and generation. None
-    where it has no answer to tell."""
+    where it has no answer to tell, or is gone: its owner may delete it."""
     try:
         custom_id = await work.provider.first_id(remote)
     except ProviderError as error:
-        if error.failure.status != 404:
+        if error.failure.kind is FailureKind.ACCOUNT or await work.provider.status([remote.id]):
             raise
-        custom_id = None  # deleted, or older than answers are kept
+        custom_id = None
     return None if custom_id is None else is_of(custom_id, work.run_tag, batch.shard)
 
 

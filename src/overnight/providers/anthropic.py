@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import BinaryIO, Final
@@ -133,8 +133,8 @@ class AnthropicProvider:
             raise self._calls.error(error.failure, doing) from None
 
     async def first_id(self, remote: RemoteBatch) -> str | None:
-        """See `ports.Provider`: one result line is read, the rest is left unread."""
-        first = _FirstLine()
+        """See `ports.Provider`: the first result line that is one is read, the rest is left unread."""
+        first = _FirstId()
         doing = "read the first answer"
         try:
             answer = await self._http.download(f"{self._calls.path_of(remote.id)}/results", first.write)
@@ -145,13 +145,7 @@ class AnthropicProvider:
                 batch = await self._http.get(self._calls.path_of(remote.id)) if answer.status == 404 else answer
                 document = self._calls.document(batch, doing)
                 raise self._calls.error(self._refusal(answer, document), doing)
-        line = bytes(first.data).partition(b"\n")[0]
-        if not line.strip():
-            return None
-        try:
-            return wire.read_line(line, Endpoint.MESSAGES, text=False).custom_id
-        except ValueError as error:
-            raise self._calls.error(Failure(FailureKind.TRANSIENT, str(error)), doing) from None
+        return first.told
 
     # ----------------------------------------------------------------------------------------- batches
 
@@ -240,15 +234,30 @@ def _array(file: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 class _Enough(Exception):
-    """The first line is there."""
+    """The first id is there."""
 
 
-class _FirstLine:
+class _FirstId:
+    """The custom id of the first line that is a result."""
+
     def __init__(self) -> None:
-        self.data = bytearray()
+        self.told: str | None = None
+        self._line = bytearray()
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes; raises `_Enough` as soon as a line has ended."""
-        self.data += chunk
-        if b"\n" in chunk:
+        """Take the next bytes; raises `_Enough` as soon as a line has told."""
+        self._line += chunk
+        if b"\n" not in chunk:
+            return
+        *lines, self._line = self._line.split(b"\n")
+        self.told = first_id_of(map(bytes, lines))
+        if self.told is not None:
             raise _Enough
+
+
+def first_id_of(lines: Iterable[bytes]) -> str | None:
+    """The custom id of the first of these lines that is a result; None where none is."""
+    for line in lines:
+        with suppress(ValueError):
+            return wire.read_line(line, Endpoint.MESSAGES, text=False).custom_id
+    return None

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
 from overnight.errors import ProviderError
 from overnight.ports import BlobWriter, Search, Submission
 from overnight.providers.accounts import account_of, stranger
-from overnight.providers.anthropic import LIMITS, SKEW
+from overnight.providers.anthropic import LIMITS, SKEW, first_id_of
 from overnight.providers.downloads import CUT, SHORT
 from overnight.testing.anthropic_fake import KEY, ROOT, FakeAnthropic, NoAnswer, Refusal
-from overnight.types import Account, Endpoint, Failure, FailureKind, FileId, Limits, Proof, RemoteBatch, RemoteId
+from overnight.types import Account, Failure, FailureKind, FileId, Limits, Proof, RemoteBatch, RemoteId
 from overnight.wire import anthropic as wire
 
 Told = TypeVar("Told")
@@ -77,8 +77,7 @@ class DirectAnthropic:
     async def first_id(self, remote: RemoteBatch) -> str | None:
         """The custom id of the first result."""
         data, _ = self._results(remote.id)
-        line = data.partition(b"\n")[0]
-        return wire.read_line(line, Endpoint.MESSAGES, text=False).custom_id if line else None
+        return first_id_of(data.splitlines())
 
     async def status(self, ids: Sequence[RemoteId]) -> Mapping[RemoteId, RemoteBatch]:
         """The batches as they are now."""
