@@ -179,6 +179,8 @@ def test_a_schema_whose_parts_are_named_is_enforced():
     }
     assert enforceable(named) == named
     assert enforceable({"$ref": "https://elsewhere"}) is None
+    again = {"type": "array", "items": {"$ref": "#/$defs/again"}}
+    assert enforceable({"$ref": "#/$defs/again", "$defs": {"again": again}}) is None
 
 
 @pytest.mark.parametrize(
@@ -417,6 +419,7 @@ def test_errored_rows_are_judged_and_show_no_content(type, code, text, kind, tol
     assert (reply.outcome, reply.kind, reply.request_id, reply.ran) == (Outcome.ERRORED, kind, "workerreq_1", False)
     assert told in reply.message
     assert "secret" not in reply.message
+    assert "(model)" not in reply.message
     assert json.loads(wire.body_of(line))["error"]["message"] == text
 
 

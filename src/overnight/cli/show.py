@@ -17,6 +17,7 @@ from overnight.cli.words import facts, moment, plural
 
 if TYPE_CHECKING:
     from overnight.api import Attempt, Client, RowHistory
+    from overnight.types import Tokens
 
 
 @verb(
@@ -64,7 +65,7 @@ def _attempt(attempt: Attempt) -> Iterator[tuple[str, str]]:
 
     batch, line = attempt.batch, attempt.line
     yield "batch", batch.id + ("" if batch.remote is None else f", at the provider {batch.remote.id}")
-    yield "request", str(((attempt.answer or {}).get("response") or {}).get("request_id") or "")
+    yield "request", _request_id(attempt.answer or {})
     yield "sent", moment(batch.submitted_at)
     if line is None:
         yield "outcome", f"none yet: the batch is {batch.state.value.replace('_', ' ')}"
@@ -73,9 +74,26 @@ def _attempt(attempt: Attempt) -> Iterator[tuple[str, str]]:
     yield "outcome", f"{line.outcome.value}{kind}"
     yield "why", line.message or ""
     if line.tokens is not None:
-        yield "tokens", f"{line.tokens.input:,} in, {line.tokens.output:,} out"
+        yield "tokens", _tokens(line.tokens)
     yield "cost", dollars(None if line.cost is None else PicoUSD(line.cost))
     yield "tries", f"{plural(line.burned, 'attempt')} used up, {line.paid:,} paid"
+
+
+def _request_id(answer: Any) -> str:
+    """What the provider's support asks for, where the answer names it: an OpenAI line, or a result of Anthropic's."""
+    match answer:
+        case {"response": {"request_id": str(id)}}:
+            return id
+        case {"result": {"error": {"request_id": str(id)}}} | {"result": {"message": {"id": str(id)}}}:
+            return id
+        case _:
+            return ""
+
+
+def _tokens(tokens: Tokens) -> str:
+    kept = [(tokens.cached, "read from the cache"), (tokens.written, "written into it")]
+    cache = ", ".join(f"{count:,} {what}" for count, what in kept if count)
+    return f"{tokens.input:,} in{f' ({cache})' if cache else ''}, {tokens.output:,} out"
 
 
 def _document(history: RowHistory) -> dict[str, Any]:
