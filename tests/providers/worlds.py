@@ -39,9 +39,11 @@ def web_page() -> Iterator[str]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     started.wait()
-    yield f"http://127.0.0.1:{port[0]}"
-    stop.set()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{port[0]}"
+    finally:
+        stop.set()
+        thread.join()
 
 
 def a_world(
