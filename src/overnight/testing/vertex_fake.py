@@ -57,6 +57,9 @@ class FakeVertex(Books):
     a row ends (`vertex_rows`), the attempt counted from 0 over all jobs; `accounts` maps tokens to projects; `stored`
     `gs://` names to objects. Every method takes the caller's token first and raises `Refused` or `NoAnswer`."""
 
+    made: dict[str, FakeJob]
+    stored: dict[str, bytes]
+
     def __init__(
         self,
         now: Callable[[], float],
