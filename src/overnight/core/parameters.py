@@ -161,6 +161,8 @@ def checked(spec: Spec, provider: str, model: str, base_url: str | None = None) 
                 raise UsageError(f"`parameters.{name}`: `{neutral}` is given twice; keep one of them")
             _check(neutral, plain, name, endpoint)
             given[neutral] = plain
+    if "logprobs" in spec.extra and endpoint in GENERATING - TABLE["logprobs"].endpoints:
+        raise UsageError(f"`with`: {endpoint.value} gives no log probabilities; leave logprobs out")
     if "logprobs" in spec.extra and endpoint in GENERATING:
         given.setdefault("logprobs", True)
     _family_takes(given, kind, model)
