@@ -99,7 +99,7 @@ class AnthropicFamily:
 
     def request(self, line: bytes, endpoint: str, model: str) -> Upstreamed:
         """See `Family`."""
-        params = orjson.loads(anthropic.split_line(line)[1])
+        params = _read(anthropic.split_line(line)[1])
         if isinstance(params, dict) and params.get("stream"):
             raise Refused(400, '"stream=True" is not supported in the Message Batches API')
         return self.asked(params)
@@ -108,7 +108,7 @@ class AnthropicFamily:
         """The chat request that asks what these params of the Messages API ask. Raises `Refused`."""
         if not isinstance(params, dict):
             raise Refused(400, "params: Input should be an object")
-        return _chat(_heard(anthropic, Endpoint.MESSAGES, params))
+        return _upstreamed(Endpoint.CHAT, _heard(anthropic, Endpoint.MESSAGES, params))
 
     def result(self, row_id: str, custom_id: str, status: int, request_id: str, body: bytes, endpoint: str) -> bytes:
         """See `Family`."""
@@ -149,16 +149,14 @@ class GeminiFamily:
 
     def request(self, line: bytes, endpoint: str, model: str) -> Upstreamed:
         """See `Family`."""
-        return self.asked(orjson.loads(gemini.split_line(line)[1]), endpoint, model)
+        return self.asked(_read(gemini.split_line(line)[1]), endpoint, model)
 
     def asked(self, body: Any, endpoint: str, model: str) -> Upstreamed:
         """The request that asks what this body asks of the model. Raises `Refused`."""
         if not isinstance(body, dict):
             raise Refused(400, "request: must be an object")
         asked = replace(_heard(gemini, endpoint, body), model=model)
-        if endpoint == Endpoint.EMBED:
-            return Upstreamed(Endpoint.EMBEDDINGS, orjson.dumps(openai.request_body(Endpoint.EMBEDDINGS, asked)))
-        return _chat(asked)
+        return _upstreamed(Endpoint.EMBEDDINGS if endpoint == Endpoint.EMBED else Endpoint.CHAT, asked)
 
     def result(self, row_id: str, custom_id: str, status: int, request_id: str, body: bytes, endpoint: str) -> bytes:
         """See `Family`."""
@@ -188,6 +186,7 @@ class GeminiFamily:
 
 
 _CANCELED: Final = 1  # google.rpc.Code
+_DEEP: Final = "The request is nested too deeply."
 
 OPENAI, ANTHROPIC, GEMINI = OpenAIFamily(), AnthropicFamily(), GeminiFamily()
 _FAMILIES: Final[dict[str, Family]] = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
@@ -198,19 +197,30 @@ def family(name: str) -> Family:
     return _FAMILIES[name]
 
 
+def _read(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, f"The request is not valid JSON: {error.msg}") from None
+
+
 def _heard(dialect: Any, endpoint: str, body: dict[str, Any]) -> Asked:
     try:
         asked: Asked = dialect.asked_of(endpoint, body)
-    except (Unsayable, ValueError) as error:
+    except ValueError as error:  # Unsayable is one
         raise Refused(400, str(error)) from None
+    except RecursionError:
+        raise Refused(400, _DEEP) from None
     return asked
 
 
-def _chat(asked: Asked) -> Upstreamed:
+def _upstreamed(endpoint: str, asked: Asked) -> Upstreamed:
     try:
-        return Upstreamed(Endpoint.CHAT, orjson.dumps(openai.request_body(Endpoint.CHAT, asked)))
+        return Upstreamed(endpoint, orjson.dumps(openai.request_body(endpoint, asked)))
     except Unsayable as error:
         raise Refused(400, str(error)) from None
+    except orjson.JSONEncodeError:
+        raise Refused(400, _DEEP) from None
 
 
 def _said(document: Any) -> str:

@@ -210,10 +210,11 @@ def _tools(body: Mapping[str, Any], parameters: dict[str, Any]) -> AnswerFormat 
     if given:
         parameters["tools"] = [_tool(tool) for tool in given]
     if isinstance(choice, Mapping):
-        if choice.get("type") == "tool":
+        kind = choice.get("type")
+        if kind == "tool":
             parameters["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
-        elif choice.get("type") in _CHOICES:
-            parameters["tool_choice"] = _CHOICES[str(choice["type"])]
+        elif isinstance(kind, str) and kind in _CHOICES:
+            parameters["tool_choice"] = _CHOICES[kind]
         else:
             raise ValueError("tool_choice.type: must be auto, any, tool or none")
         if choice.get("disable_parallel_tool_use"):

@@ -207,8 +207,8 @@ def _plain_schema(schema: Any) -> Any:
                 made["anyOf" if name == "any_of" else name] = _plain_schema(value)
             case "nullable" | "propertyOrdering" | "property_ordering":
                 continue
-            case "minItems" | "maxItems" | "minLength" | "maxLength":
-                made[name] = int(value)
+            case "minItems" | "maxItems" | "minLength" | "maxLength" if isinstance(value, str):
+                made[name] = int(value)  # 64-bit integers are texts
             case _:
                 made[name] = value
     if schema.get("nullable") and isinstance(made.get("type"), str):
@@ -227,7 +227,10 @@ def _thinking(value: Any, parameters: dict[str, Any]) -> None:
 
 def _tools(body: Mapping[str, Any], parameters: dict[str, Any]) -> None:
     tools = []
-    for at, tool in enumerate(body.get("tools") or ()):
+    given = body.get("tools") or ()
+    if not isinstance(given, list | tuple):
+        raise ValueError("tools: must be a list")
+    for at, tool in enumerate(given):
         declared = field(tool, "functionDeclarations")
         if not isinstance(declared, list):
             raise Unsayable(f"tools[{at}]", DIALECT, "has a tool of its own there")
