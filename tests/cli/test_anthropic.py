@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from overnight.cli.progress import shown
 from overnight.testing.anthropic_fake import KEY, FakeAnthropic
 from overnight.testing.anthropic_server import serving
+from overnight.testing.examples import a_batch, a_job, a_shard
+from overnight.types import BatchState, Counts, JobTotals, JobView, RemoteBatch, RemoteId, RemoteState
 from tests.cli.calling import Done, call, read_table
 
 
@@ -105,3 +109,20 @@ def test_a_missing_key_names_both_variables(claude: Claude, monkeypatch: pytest.
     done = call("run", "rows.csv", "-m", "anthropic/claude-haiku-4-5", "-p", "{{ text }}", "--yes")
     assert done.code == 2
     assert "ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN" in done.error
+
+
+def test_progress_is_told_by_time_where_nothing_is_counted() -> None:
+    now = time.time()
+    remote = RemoteBatch(
+        RemoteId("msgbatch_1"),
+        RemoteState.IN_PROGRESS,
+        "in_progress",
+        now - 21_600,
+        now + 64_800,
+        counts=Counts(total=10),
+    )
+    batch = replace(a_batch("b", a_shard("s"), BatchState.IN_PROGRESS), remote=remote)
+    view = JobView(a_job(), (batch,), (), None, JobTotals(rows=10), None, 0)
+    assert "(25% of 24:00:00 passed; nothing is counted yet)" in shown(view).latest
+    moving = replace(batch, remote=replace(remote, counts=Counts(total=10, succeeded=1)))
+    assert "passed" not in shown(replace(view, open=(moving,))).latest

@@ -85,8 +85,25 @@ def shown(view: JobView) -> Shown:
         batches={state.value: number for state, number in totals.batches.items()},
         tokens=(totals.tokens.input, totals.tokens.output),
         money=money,
-        latest=f"at the latest {moment(max(ends))}" if ends else "",
+        latest=f"at the latest {moment(max(ends))}{_passed(view)}" if ends else "",
     )
+
+
+def _passed(view: JobView) -> str:
+    """Where the provider counts nothing before a batch has ended, time is all that tells how it goes on."""
+    from overnight.types import Counts
+
+    silent = [
+        (remote.created_at, remote.expires_at)
+        for batch in view.open
+        if (remote := batch.remote) is not None and remote.counts == Counts(total=remote.counts.total)
+    ]
+    times = [(began, ends) for began, ends in silent if began is not None and ends is not None]
+    if not times or len(silent) < len(view.open):
+        return ""
+    began, ends = min(times)
+    share = min(max(0.0, time.time() - began) / max(1.0, ends - began), 1.0)
+    return f" ({share:.0%} of {span(ends - began)} passed; nothing is counted yet)"
 
 
 class Progress:

@@ -57,7 +57,7 @@ EVENTS = Records(Event, schema.events)
 
 _SUMS = (
     *("ended", "succeeded", "errored", "canceled", "expired", "retryable", "unknown_rows"),
-    *("cost", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"),
+    *("cost", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "written_tokens"),
 )
 _width = len(BATCHES.columns)
 BATCH_COLUMNS = (*BATCHES.columns, *(column.label(f"shard_{column.name}") for column in SHARDS.columns))
@@ -90,7 +90,7 @@ def _sums(totals: Totals | None) -> Row:
     counts, tokens = totals.counts, totals.tokens
     rows = (totals.rows, counts.succeeded, counts.errored, counts.canceled, counts.expired)
     further = (sum(totals.retryable.values()), totals.unknown_rows, totals.cost)
-    used = (tokens.input, tokens.cached, tokens.output, tokens.reasoning)
+    used = (tokens.input, tokens.cached, tokens.output, tokens.reasoning, tokens.written)
     return dict(zip(_SUMS, (*rows, *further, *used), strict=True))
 
 

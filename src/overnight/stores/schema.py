@@ -140,6 +140,7 @@ batches = Table(
     Column("cached_tokens", BigInteger),
     Column("output_tokens", BigInteger),
     Column("reasoning_tokens", BigInteger),
+    Column("written_tokens", BigInteger),
     Column("cost", BigInteger),
     Column("unknown_rows", Integer),
     Column("doc", Text, nullable=False),

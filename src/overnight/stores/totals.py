@@ -44,6 +44,7 @@ _BY_STATE = (
         _sum(_b.cached_tokens).label("cached"),
         _sum(_b.output_tokens).label("output"),
         _sum(_b.reasoning_tokens).label("reasoning"),
+        _sum(_b.written_tokens).label("written"),
         _sum(_b.cost).label("cost"),
         func.count().filter(_b.ended.is_not(None), _b.cost.is_(None)).label("cost_unknown"),
         _sum(_b.unknown_rows).label("unknown_rows"),
@@ -82,7 +83,7 @@ def job_totals(connection: Connection, job_id: JobId) -> JobTotals:
     every = by_state.values()
     backlog = _total(every, "backlog")
     still_open = [row for state, row in by_state.items() if state in OPEN_STATES]
-    tokens = Tokens(*(_total(every, name) for name in ("input", "cached", "output", "reasoning")))
+    tokens = Tokens(*(_total(every, name) for name in ("input", "cached", "output", "reasoning", "written")))
     return JobTotals(
         batches={state: row.batches for state, row in by_state.items()},
         rows=_rows(connection, job_id),

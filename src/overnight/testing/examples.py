@@ -157,7 +157,7 @@ def some_totals(rows: int, retryable: int = 1, cost: int | None = 10**12) -> Tot
         counts=Counts(total=rows, succeeded=succeeded, errored=lost, expired=retryable),
         kinds={"expired": retryable, "refused": lost},
         retryable={"expired": retryable},
-        tokens=Tokens(70, 20, 30, 10),
+        tokens=Tokens(70, 20, 30, 10, 5),
         cost=None if cost is None else PicoUSD(cost),
         unknown_rows=1,
         labels={"yes": succeeded},

@@ -172,6 +172,7 @@ def _batches() -> None:
         sa.Column("cached_tokens", sa.BigInteger()),
         sa.Column("output_tokens", sa.BigInteger()),
         sa.Column("reasoning_tokens", sa.BigInteger()),
+        sa.Column("written_tokens", sa.BigInteger()),
         sa.Column("cost", sa.BigInteger()),
         sa.Column("unknown_rows", sa.Integer()),
         sa.Column("doc", sa.Text(), nullable=False),
