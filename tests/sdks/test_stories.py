@@ -13,7 +13,7 @@ import pytest
 
 HERE = Path(__file__).parent
 SDKS = Path(sys.prefix, "sdks")
-SDK_NAMES = ("openai",)
+SDK_NAMES = ("openai", "anthropic", "google")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from overnight.clock import SystemClock
 from overnight.engine.executor import Executor
 from overnight.ports import Stored, UpstreamReply
 from overnight.server.files import Files
+from overnight.server.gemini_files import GeminiFiles
 from overnight.server.lives import Lives
 from overnight.server.models import Models
 from overnight.server.records import BATCH, FILE, BatchRecord, FileRecord, decode_batch, decode_file, encode, file_blob
@@ -70,7 +71,8 @@ class Home:
         executor = Executor(self.upstream, blobs, journal, self.clock)
         models = Models(self.upstream, self.clock, any_name=True)
         lives = Lives(objects, blobs, executor, models, self.clock)
-        sweep = Sweep(objects, blobs, self.clock, Files(objects, blobs, self.clock, lives.reads))
+        google = GeminiFiles(objects, blobs, self.clock, lives.reads)
+        sweep = Sweep(objects, blobs, self.clock, Files(objects, blobs, self.clock, lives.reads), google)
         try:
             begun = asyncio.create_task(begin(sweep, lives))
             while not world.dead:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import overnight
 from overnight.engine.executor import Executor
@@ -17,8 +18,11 @@ from overnight.ports import Blobs, Clock, Journal, ObjectStore, Upstream
 from overnight.server.batches import Batches
 from overnight.server.files import Files
 from overnight.server.gate import Gate, refusal
+from overnight.server.gemini import Gemini
+from overnight.server.gemini_files import GeminiFiles
 from overnight.server.keys import Keys
 from overnight.server.lives import Lives
+from overnight.server.messages import MessageBatches
 from overnight.server.models import Models
 from overnight.server.realtime import Realtime
 from overnight.server.replies import document
@@ -43,7 +47,8 @@ def create_app(
     models = Models(upstream, clock, any_model)
     lives = Lives(objects, blobs, executor, models, clock)
     files = Files(objects, blobs, clock, lives.reads)
-    sweep = Sweep(objects, blobs, clock, files)
+    gemini_files = GeminiFiles(objects, blobs, clock, lives.reads)
+    sweep = Sweep(objects, blobs, clock, files, gemini_files)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -64,10 +69,32 @@ def create_app(
         *models.routes(),
         *Realtime(executor, models).routes(),
     ]
+    families = {
+        "anthropic": Router(MessageBatches(objects, blobs, lives, models, executor, clock).routes()),
+        "gemini": Router(
+            [
+                *Gemini(objects, blobs, gemini_files, lives, models, executor, clock).routes(),
+                *gemini_files.routes(),
+            ]
+        ),
+    }
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refused})
     app.router.redirect_slashes = False
+    app.add_middleware(Families, routers=families)
     app.add_middleware(Gate, keys=keys, server_name=f"{overnight.__version__}; home={home_id}")
     return app
+
+
+class Families:
+    """ASGI middleware: a request of another family than OpenAI's goes to that family's router."""
+
+    def __init__(self, app: ASGIApp, routers: Mapping[str, ASGIApp]) -> None:
+        self._app = app
+        self._routers = routers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        await self._routers.get(scope.get("family", ""), self._app)(scope, receive, send)
 
 
 async def _healthz(_: Request) -> Response:
@@ -76,4 +103,4 @@ async def _healthz(_: Request) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (404, 405), in the envelope."""
-    return refusal(error, request.scope).response()
+    return refusal(error, request.scope).response(request.scope)

@@ -18,17 +18,16 @@ class Keys:
         """`tenants`: key by tenant."""
         self._digests = {_digest(key.encode()): tenant for tenant, key in (tenants or {}).items()}
 
-    def tenant(self, authorization: bytes | None) -> str | None:
-        """The tenant of an `Authorization` header, or None. Takes as long for a wrong key as for a right one."""
+    def tenant(self, key: bytes | None) -> str | None:
+        """The tenant of a key, or None. Takes as long for a wrong key as for a right one."""
         if not self._digests:
             return ""
-        scheme, _, key = (authorization or b"").partition(b" ")
-        digest = _digest(key.strip())
+        digest = _digest(key or b"")
         found: str | None = None
         for known, tenant in self._digests.items():
             if hmac.compare_digest(known, digest):
                 found = tenant
-        return found if scheme.lower() == b"bearer" else None
+        return found
 
     def __bool__(self) -> bool:
         return bool(self._digests)

@@ -27,14 +27,17 @@ from overnight.ports import Blobs, Clock, ObjectStore, Stored
 from overnight.server.checks import Checked, Fault, check
 from overnight.server.models import Models
 from overnight.server.records import (
-    BATCH,
+    BATCHES,
     FILE,
+    GEMINI_FILE,
     OPEN,
     RETENTION,
     BatchRecord,
     FileRecord,
+    batch_kind,
     decode_batch,
     decode_file,
+    decode_gemini_file,
     encode,
     file_blob,
     journal_blob,
@@ -66,11 +69,12 @@ class Lives:
 
     async def start(self) -> None:
         """Take up every open batch, oldest first."""
-        after: str | None = None
-        while page := await self._objects.list(BATCH, None, after, PAGE, newest_first=False, states=OPEN):
-            for stored in page:
-                self.begin(stored.tenant, decode_batch(stored.doc))
-            after = page[-1].id
+        for kind in BATCHES:
+            after: str | None = None
+            while page := await self._objects.list(kind, None, after, PAGE, newest_first=False, states=OPEN):
+                for stored in page:
+                    self.begin(stored.tenant, decode_batch(stored.doc))
+                after = page[-1].id
 
     async def close(self) -> None:
         """Stop; what is not done is left to the next process."""
@@ -198,6 +202,8 @@ class Lives:
     async def _enter_file(self, tenant: str, record: BatchRecord, blob: str | None, kind: str) -> str | None:
         if blob is None:
             return None
+        if record.family != "openai":
+            return result_file_id(record.id, kind)  # shown by the batch itself: no file of its own
         now = int(self._clock.now())
         size = await asyncio.to_thread(lambda: self._blobs.size(blob))
         file = FileRecord(
@@ -220,8 +226,19 @@ class Lives:
         """Drop what only an open batch needs."""
         await asyncio.to_thread(self._blobs.delete, journal_blob(record.id))
         self._inputs.pop(record.id, None)
-        if not self.reads(record.input_file) and await self._objects.get(FILE, tenant, record.input_file) is None:
+        if self.reads(record.input_file):
+            return
+        if not await self._is_kept(tenant, record):
             await asyncio.to_thread(self._blobs.delete, file_blob(record.input_file))
+
+    async def _is_kept(self, tenant: str, record: BatchRecord) -> bool:
+        """Whether the file of the requests is somebody's still: Google's inline ones are shown with their answers."""
+        if record.family != "gemini":
+            return await self._objects.get(FILE, tenant, record.input_file) is not None
+        if record.input_name is None:
+            return True
+        stored = await self._objects.get(GEMINI_FILE, tenant, record.input_name)
+        return stored is not None and decode_gemini_file(stored.doc).blob == record.input_file
 
     # ----------------------------------------------------------------------------------------- records
 
@@ -240,7 +257,7 @@ class Lives:
             return new
 
     async def _stored(self, tenant: str, batch_id: str) -> Stored:
-        stored = await self._objects.get(BATCH, tenant, batch_id)
+        stored = await self._objects.get(batch_kind(batch_id), tenant, batch_id)
         if stored is None:
             raise LookupError(batch_id)
         return stored
@@ -258,4 +275,6 @@ def _requests(record: BatchRecord) -> Requests:
         output=file_blob(result_file_id(record.id, "output")),
         errors=file_blob(result_file_id(record.id, "error")),
         expires_at=record.expires_at,
+        family=record.family,
+        model=record.model or "",
     )

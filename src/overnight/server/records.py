@@ -12,6 +12,11 @@ from overnight.wire import openai
 
 FILE = "file"
 BATCH = "batch"
+MESSAGE_BATCH = "message_batch"
+GEMINI_BATCH = "gemini_batch"
+GEMINI_FILE = "gemini_file"
+_KINDS = {"batch": BATCH, "msgbatch": MESSAGE_BATCH, "gembatch": GEMINI_BATCH}
+BATCHES = tuple(_KINDS.values())
 WINDOW = 86_400  # seconds: the only completion window
 RETENTION = 30 * 86_400  # seconds that files of batches are kept unless told otherwise
 OPEN = ("validating", "in_progress", "cancelling")
@@ -45,6 +50,20 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class GeminiFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of Google's family. Its id may be the client's choice, so its blob has a name of its own; `sha256` in
+    hexadecimal."""
+
+    id: str
+    blob: str
+    size: int
+    created_at: int
+    expires_at: int
+    mime_type: str
+    sha256: str
+    display_name: str | None = None
+
+
 class BatchRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A batch. `model` is set once the input file has been checked and found good."""
 
@@ -63,6 +82,9 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     tokens: Tokens = Tokens()
     output_file: str | None = None
     error_file: str | None = None
+    family: str = "openai"
+    display_name: str | None = None
+    input_name: str | None = None  # Google's: the file whose blob is `input_file`; None: the rows came with the call
 
     def shown(self, progress: tuple[Counts, Tokens] | None = None) -> dict[str, Any]:
         """The batch object; `progress` replaces what the record knows of a batch that is running."""
@@ -87,6 +109,11 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         )
 
 
+def batch_kind(batch_id: str) -> str:
+    """The kind of document that a batch of this id is: each family has its own."""
+    return _KINDS[batch_id.partition("_")[0]]
+
+
 def file_blob(file_id: str) -> str:
     """Name of the blob with a file's bytes."""
     return f"files/{file_id}"
@@ -102,18 +129,24 @@ def result_file_id(batch_id: str, kind: str) -> str:
     return f"file-{hashlib.sha256(f'{batch_id} {kind}'.encode()).hexdigest()[:24]}"
 
 
-def encode(record: FileRecord | BatchRecord) -> bytes:
+def encode(record: FileRecord | GeminiFile | BatchRecord) -> bytes:
     """The record as the store keeps it."""
     return msgspec.json.encode(record)
 
 
 _files = msgspec.json.Decoder(FileRecord)
+_gemini_files = msgspec.json.Decoder(GeminiFile)
 _batches = msgspec.json.Decoder(BatchRecord)
 
 
 def decode_file(doc: bytes) -> FileRecord:
     """The record of a stored document."""
     return _files.decode(doc)
+
+
+def decode_gemini_file(doc: bytes) -> GeminiFile:
+    """The record of a stored document."""
+    return _gemini_files.decode(doc)
 
 
 def decode_batch(doc: bytes) -> BatchRecord:

@@ -1,4 +1,4 @@
-"""What the server answers with: JSON documents, and errors in OpenAI's envelope."""
+"""What the server answers with: JSON documents, and errors in the envelope of the family that is spoken."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
-from overnight.wire import openai
+from overnight.wire import gemini, openai
+from overnight.wire.families import ANTHROPIC
 
 
 class ApiError(Exception):
@@ -31,9 +33,16 @@ class ApiError(Exception):
         self.code = code
         self.type = type
 
-    def response(self) -> Response:
-        """The envelope."""
-        return document(openai.error_envelope(self.message, self.type, self.param, self.code), self.status)
+    def response(self, scope: Scope) -> Response:
+        """The envelope, in the words of the request's family."""
+        match scope["family"]:
+            case "anthropic":
+                return document(ANTHROPIC.error(self.status, self.message, scope["request_id"]), self.status)
+            case "gemini":
+                status, reason = (400, "API_KEY_INVALID") if self.status == 401 else (self.status, None)
+                return document(gemini.error_envelope(status, self.message, reason=reason), status)
+            case _:
+                return document(openai.error_envelope(self.message, self.type, self.param, self.code), self.status)
 
 
 def document(content: Any, status: int = 200) -> Response:

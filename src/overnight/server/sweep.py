@@ -9,14 +9,18 @@ from collections.abc import AsyncIterator
 from overnight.errors import OvernightError
 from overnight.ports import Blobs, Clock, ObjectStore, Stored
 from overnight.server.files import Files
+from overnight.server.gemini_files import GeminiFiles
 from overnight.server.idempotency import KIND
 from overnight.server.records import (
     BATCH,
+    BATCHES,
     FILE,
+    GEMINI_FILE,
     OPEN,
     RETENTION,
     decode_batch,
     decode_file,
+    decode_gemini_file,
     file_blob,
     journal_blob,
     result_file_id,
@@ -31,11 +35,14 @@ PAUSE = 3600.0  # seconds between two rounds
 class Sweep:
     """See the module."""
 
-    def __init__(self, objects: ObjectStore, blobs: Blobs, clock: Clock, files: Files) -> None:
+    def __init__(
+        self, objects: ObjectStore, blobs: Blobs, clock: Clock, files: Files, gemini_files: GeminiFiles
+    ) -> None:
         self._objects = objects
         self._blobs = blobs
         self._clock = clock
         self._files = files
+        self._gemini_files = gemini_files
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -54,9 +61,16 @@ class Sweep:
         needed = set[str]()
         async for stored in self._all(FILE):
             needed.add(file_blob(stored.id))
-        async for stored in self._all(BATCH, OPEN):
-            needed.update((file_blob(decode_batch(stored.doc).input_file), journal_blob(stored.id)))
-            needed.update(file_blob(result_file_id(stored.id, kind)) for kind in ("output", "error"))
+        async for stored in self._all(GEMINI_FILE):
+            needed.add(file_blob(decode_gemini_file(stored.doc).blob))
+        for kind in BATCHES:
+            # OpenAI's results are files of their own once the batch has ended; the others' belong to the batch.
+            async for stored in self._all(kind, OPEN if kind == BATCH else None):
+                record = decode_batch(stored.doc)
+                if record.status in OPEN or (record.family == "gemini" and record.input_name is None):
+                    needed.add(file_blob(record.input_file))
+                needed.add(journal_blob(stored.id))
+                needed.update(file_blob(result_file_id(stored.id, part)) for part in ("output", "error"))
         await asyncio.to_thread(self._delete_others, needed)
 
     async def round(self) -> None:
@@ -65,6 +79,10 @@ class Sweep:
         expired = [stored async for stored in self._all(FILE) if _is_over(stored, now)]
         for stored in expired:
             await self._files.remove(stored.tenant, decode_file(stored.doc))
+        googles = [(stored.tenant, decode_gemini_file(stored.doc)) async for stored in self._all(GEMINI_FILE)]
+        for tenant, record in googles:
+            if record.expires_at <= now:
+                await self._gemini_files.remove(tenant, record)
         old = [stored async for stored in self._all(KIND) if stored.created_at + RETENTION <= now]
         for stored in old:
             await self._objects.delete(KIND, stored.tenant, stored.id)
