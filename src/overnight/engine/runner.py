@@ -123,9 +123,9 @@ class Runner:
                 if pending:
                     await self._keep_lease()
         except LeaseLost:
-            creating = [task for task, action in tasks.items() if _creates(self.work, action)]
-            if creating:  # each finds out by itself, and may have to take back what it made
-                await asyncio.wait(creating)
+            answered = [task for task, action in tasks.items() if _is_answered(self.work, action)]
+            if answered:  # each finds out by itself, and may have to take back what it made
+                await asyncio.wait(answered)
             raise
         finally:
             for task in pending:
@@ -189,8 +189,8 @@ class Runner:
         return End(EndReason.ONCE, view) if once and not settling else None
 
 
-def _creates(work: Work, action: Action) -> bool:
-    return isinstance(action, Submit) and action.batch.id in work.creating
+def _is_answered(work: Work, action: Action) -> bool:
+    return isinstance(action, Submit) and action.batch.id in work.answered
 
 
 def _held_by(failure: Failure) -> Hold:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from overnight.core.deadline import create_seconds
 from overnight.core.machine import Event as BatchEvent
 from overnight.core.machine import SubmitAccepted, SubmitRejected, SubmitStarted, Uploaded, evolve
 from overnight.core.retry import fate_of_shard
@@ -33,17 +34,13 @@ async def submit(work: Work, batch: Batch, job: Job) -> None:
     except ProviderError as error:
         await _not_sent(work, batch, error.failure)
         return
-    timeout = work.terms.spec.policy.create_timeout
+    timeout = create_seconds(work.terms.spec.policy.create_timeout, batch.shard.size, file_id)
     before = work.clock.elapsed()
     batch = await work.step(batch, Uploaded(file_id, work.lease.owner, work.clock.now() + timeout))
     work.forget(batch)
     if work.clock.elapsed() - before > timeout:
         return  # this process was stopped meanwhile, and somebody may be looking for the batch: do not send
-    work.creating.add(batch.id)
-    try:
-        await _create(work, batch, timeout)
-    finally:
-        work.creating.discard(batch.id)
+    await _create(work, batch, timeout)
 
 
 async def _create(work: Work, batch: Batch, timeout: float) -> None:
@@ -75,17 +72,21 @@ async def _create(work: Work, batch: Batch, timeout: float) -> None:
 
 
 async def _accepted(work: Work, batch: Batch, remote: RemoteBatch) -> None:
+    work.answered.add(batch.id)
     try:
         await work.step(batch, SubmitAccepted(remote, work.clock.now()))
     except LeaseLost:
         await _disown(work, batch, remote)
         raise
+    finally:
+        work.answered.discard(batch.id)
 
 
 async def _disown(work: Work, batch: Batch, remote: RemoteBatch) -> None:
     """We were replaced while creating. Where the new owner declares our submission absent, what we made belongs to
     nobody: cancel it, its shard is on its way in a batch of the new owner's. Where he adopts it, all is well."""
-    patience = work.clock.elapsed() + work.terms.visibility + work.terms.spec.policy.create_timeout
+    most = create_seconds(work.terms.spec.policy.create_timeout, batch.shard.size, batch.file_id)
+    patience = work.clock.elapsed() + work.terms.visibility + most
     while True:
         current = await work.store.batch(batch.id)
         if current is None or current.state is not BatchState.SUBMITTING:

@@ -70,7 +70,7 @@ class Work:
     waits: dict[BatchId, Wait] = field(default_factory=dict)
     clean_tries: dict[BatchId, int] = field(default_factory=dict)
     foreign: dict[BatchId, set[RemoteId]] = field(default_factory=dict)  # proved not to be that submission
-    creating: set[BatchId] = field(default_factory=set)  # creates that are on their way, or that are being taken back
+    answered: set[BatchId] = field(default_factory=set)  # creates whose answer is being committed, or taken back
 
     async def commit(self, changes: Changes) -> None:
         """Write under our lease. Raises `LeaseLost`, `Conflict`."""
