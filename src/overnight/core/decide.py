@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from overnight.core.cost import Rates, ceiling, dollars
-from overnight.core.deadline import poll_interval
+from overnight.core.deadline import create_seconds, poll_interval
 from overnight.spec import Spec
 from overnight.types import Batch, BatchId, BatchState, Hold, JobTotals, JobView, PicoUSD
 
@@ -265,7 +265,7 @@ def _waited(batch: Batch, wait: Wait, elapsed: float, terms: Terms) -> bool:
         return elapsed - wait.fenced >= terms.visibility
     needed = terms.visibility if batch.file_id is not None else 2 * terms.visibility
     if not wait.owner_dead:
-        needed += terms.spec.policy.create_timeout
+        needed += create_seconds(terms.spec.policy.create_timeout, batch.shard.size, batch.file_id)
     # With no visibility delay configured, one look behind us and one more are the proof.
     looks = SETTLE_LOOKS - 1 if terms.visibility > 0 else 1
     return elapsed - wait.since >= needed and wait.looks >= looks
@@ -326,7 +326,8 @@ def _distinct(view: JobView, now: float, terms: Terms, draft: _Draft) -> Sequenc
 
 def _is_being_sent(batch: Batch, now: float, terms: Terms) -> bool:
     deadline = batch.create_deadline if batch.state is BatchState.SUBMITTING else None
-    return deadline is not None and 0 <= deadline - now <= terms.spec.policy.create_timeout
+    most = create_seconds(terms.spec.policy.create_timeout, batch.shard.size, batch.file_id)
+    return deadline is not None and 0 <= deadline - now <= most
 
 
 def _follow_up(view: JobView, now: float, terms: Terms, draft: _Draft) -> None:

@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import BinaryIO, Final
 
 from overnight.core.catalog import PROVIDERS
+from overnight.core.deadline import create_seconds
 from overnight.errors import ProviderError
 from overnight.http import CHUNK, Answer, Http
 from overnight.ports import BlobWriter, Search, Submission
@@ -46,7 +47,7 @@ _OPEN, _CLOSE = b'{"requests":[', b"]}"
 class AnthropicProvider:
     """`ports.Provider` over HTTP. `bearer`: the key is a token of the other kind of authorization; `betas`: features to
     be asked for (`output-300k-2026-03-24`); `create_timeout`: seconds after which no byte of a create leaves any
-    more."""
+    more, with the time that its size takes (`core.deadline`)."""
 
     dialect = "anthropic"
 
@@ -158,7 +159,7 @@ class AnthropicProvider:
                 _BATCHES,
                 _array(file, submission.size),
                 size=len(_OPEN) + submission.size - 1 + len(_CLOSE),
-                timeout=self._create_timeout,
+                timeout=create_seconds(self._create_timeout, submission.size, None),
             )
         finally:
             file.close()
