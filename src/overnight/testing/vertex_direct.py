@@ -113,16 +113,12 @@ class DirectVertex:
     async def delete_file(self, file_id: FileId) -> None:
         """Delete an object, or all that lies in a folder; what is gone counts as deleted."""
         bucket, _, name = file_id.removeprefix("gs://").partition("/")
-        for each in self._ask(self.fake.names, bucket, name):
-            self._ask(self.fake.delete, bucket, each)
+        for each in self._ask(self.fake.names, bucket, name) if name.endswith("/") else [name]:
+            self._gone(self.fake.delete, bucket, each)
 
     async def delete_batch(self, remote_id: RemoteId) -> None:
         """Delete the record; one that is gone counts as deleted."""
-        try:
-            self._ask(self.fake.delete_job, PROJECT, remote_id)
-        except ProviderError as error:
-            if error.failure.status != 404:
-                raise
+        self._gone(self.fake.delete_job, PROJECT, remote_id)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -136,6 +132,14 @@ class DirectVertex:
             token = page.get("nextPageToken", "")
             if not token:
                 return [wire.batch_from(document) for document in documents]
+
+    def _gone(self, call: Callable[[str, str, str], object], place: str, id: str) -> None:
+        """Delete it; it may be gone already."""
+        try:
+            self._ask(call, place, id)
+        except ProviderError as error:
+            if error.failure.status != 404:
+                raise
 
     def _ask(self, call: Callable[Concatenate[str, Given], Told], *args: Given.args, **kwargs: Given.kwargs) -> Told:
         """The call made with our token; refusals and lost answers as the port has them."""
