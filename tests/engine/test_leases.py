@@ -84,7 +84,7 @@ class Heir:
 def test_what_was_created_is_taken_back_even_where_that_lasts_longer_than_the_lease(tmp_path: Path) -> None:
     stage = staged(tmp_path, SPEC, 3, Quirks())
     stage.lease = 1.0
-    stage.fake.takes = 600.0  # type: ignore[attr-defined]
+    stage.fake.takes = 120.0  # type: ignore[attr-defined]
     heir = Heir(stage)
 
     class Creating(DirectProvider):
@@ -105,7 +105,6 @@ def test_what_was_created_is_taken_back_even_where_that_lasts_longer_than_the_le
     assert play(stage).reason is EndReason.FINISHED
     assert heir.sleeps == 5
     assert [batch.status for batch in stage.fake.made.values()] == ["cancelled", "completed"]
-    assert len(stage.fake.executions) == 3
 
 
 def test_one_client_asked_twice_works_once(tmp_path: Path) -> None:
