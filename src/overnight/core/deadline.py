@@ -21,11 +21,11 @@ def poll_interval(age: float, override: float | None = None) -> float:
     return min(LONGEST, max(SHORTEST, age * SHARE_OF_AGE))
 
 
-SLOWEST_UPLOAD: Final = 250_000.0
+SLOWEST_UPLOAD: Final = 250_000
 """Bytes per second that a connection brings at the least."""
 
 
 def create_seconds(create_timeout: float, size: int, file: object) -> float:
     """Seconds that a create call may take: where the API has no input file (None), the requests of `size` bytes leave
     with the call and need time of their own."""
-    return create_timeout + (size / SLOWEST_UPLOAD if file is None else 0.0)
+    return create_timeout + (size // SLOWEST_UPLOAD if file is None else 0)
