@@ -84,6 +84,21 @@ class TestInABucket(BlobSuite):
         assert raised.value.failure.kind is FailureKind.ACCOUNT
         assert "other" not in raised.value.failure.message.replace("gs://other-bucket", "")
 
+    def test_nothing_of_the_environment_changes_where_it_goes_or_what_it_carries(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "another")
+        monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+        monkeypatch.setenv("GOOGLE_BASE_URL", "http://127.0.0.1:9")
+        with self.open().create("a") as writer:
+            writer.commit()
+        credential = {"token": TOKEN, "expires_at": None}
+        with google_bucket(BUCKET, self.url, lambda: credential, "http://127.0.0.1:9").create("b") as writer:
+            writer.commit()  # our own proxy is never used on loopback
+        assert self.stored() == {"a": b"", "b": b""}
+
     def test_a_service_that_is_busy_for_a_moment_is_asked_again(self) -> None:
         blobs = self.open()
         self.fake.quirks = Quirks(bursts=frozenset({0, 2}))

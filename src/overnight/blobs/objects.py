@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
+from urllib.parse import urlsplit
 
 from overnight.errors import InvariantError, LocalError, ProviderError, UsageError
 from overnight.types import Failure, FailureKind
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from obstore import WritableFile
     from obstore.store import GCSCredential, ObjectStore
 
+LOOPBACK = "localhost,127.0.0.0/8,::1"
 PIECE = 1 << 23  # bytes sent at a time
 PIECES = 4  # sent at the same time; all of them are in memory
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=,:-]{0,199}")
@@ -37,13 +39,15 @@ def google_bucket(
         raise UsageError("a bucket needs obstore: pip install 'overnight[vertex]'") from None
     store = GCSStore(
         bucket,
-        config={"base_url": base_url},
+        config={"base_url": base_url, "skip_signature": False},
         client_options={
             "allow_http": base_url.startswith("http://"),
             "connect_timeout": timedelta(seconds=15),
             "read_timeout": timedelta(seconds=120),
             "timeout": timedelta(hours=1),
-            **({} if proxy is None else {"proxy_url": proxy}),
+            # Without a proxy of ours the environment's would be used: so there is always one, at times for no host.
+            "proxy_url": proxy or base_url,
+            "proxy_excludes": LOOPBACK if proxy is not None else urlsplit(base_url).hostname or "",
         },
         retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
         credential_provider=credential,
