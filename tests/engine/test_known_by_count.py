@@ -126,10 +126,10 @@ def test_batches_of_others_that_ended_before_are_no_matter(tmp_path: Path) -> No
     assert 150 < stage.fake.calls.count("results") < 160  # each is asked once
 
 
-@pytest.mark.parametrize(("accepted", "made"), [("both", {0, 1}), ("first", {0}), ("second", {1}), ("none", set())])
-def test_two_jobs_that_lose_creates_of_the_same_count_at_once(tmp_path: Path, accepted: str, made: set[int]) -> None:
+def two_jobs(root: Path, made: set[int]) -> tuple[Stage, Stage]:
+    """Two jobs of one home, the creates of both lost; those that were accepted are in `made`."""
     lost = frozenset({0, 1})
-    one = shared(tmp_path, Quirks(lost_creates=lost & made, late_creates=dict.fromkeys(lost - made, 1e9)))
+    one = shared(root, Quirks(lost_creates=lost & made, late_creates=dict.fromkeys(lost - made, 1e9)))
     other = Stage(
         one.home,
         msgspec.structs.replace(SPEC, prompt=Prompt(user="No. {{ text }}"), name="other"),
@@ -140,6 +140,12 @@ def test_two_jobs_that_lose_creates_of_the_same_count_at_once(tmp_path: Path, ac
     other.spec = msgspec.structs.replace(other.spec, source=one.spec.source, key="id")
     for number, stage in enumerate((one, other), 1):
         asyncio.run(stage.live(World(), stop=lambda n=number: one.fake.calls.count("create") == n))
+    return one, other
+
+
+@pytest.mark.parametrize(("accepted", "made"), [("both", {0, 1}), ("first", {0}), ("second", {1}), ("none", set())])
+def test_two_jobs_that_lose_creates_of_the_same_count_at_once(tmp_path: Path, accepted: str, made: set[int]) -> None:
+    one, other = two_jobs(tmp_path, made)
     assert [batch.state for batch in batches(one) + batches(other)] == [BatchState.SUBMITTING] * 2
     assert one.clock.elapsed() > SPEC.policy.create_timeout  # the second waited as long as it may help
     one.clock.parties = 2
@@ -162,6 +168,22 @@ def test_two_jobs_that_lose_creates_of_the_same_count_at_once(tmp_path: Path, ac
     assert len(one.fake.executions) == 2 * ROWS
     assert one.fake.executed_twice() == []
     assert one.fake.calls.count("create") == 4 - len(made)
+
+
+def test_the_proof_of_one_submission_takes_the_batch_from_another_that_had_none(tmp_path: Path) -> None:
+    one, other = two_jobs(tmp_path, {1})
+    (theirs,) = one.fake.made  # of the second job
+    asyncio.run(one.live(World(), stop=lambda: one.clock.elapsed() > 1_000))
+    (held,) = batches(one)
+    assert held.state is BatchState.HELD
+    acting(one, lambda client, job: client.adopt(job, held.id, theirs))
+    assert play(other).reason is EndReason.FINISHED  # while nobody runs the first
+    (lost,) = batches(one)
+    assert (lost.state, lost.foreign) == (BatchState.SUBMITTING, (theirs,))
+    assert play(one).reason is EndReason.FINISHED
+    assert len(one.fake.executions) == 2 * ROWS
+    assert one.fake.executed_twice() == []
+    assert one.fake.calls.count("create") == 3
 
 
 def test_an_end_without_an_answer_tells_nothing_and_the_operator_decides(tmp_path: Path) -> None:
