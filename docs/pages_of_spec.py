@@ -43,18 +43,23 @@ def cli() -> str:
 
 def configuration() -> str:
     """Settings, and which of several wins."""
-    from overnight.config import PROVIDERS, settings_table
+    from overnight.config import settings_table
+    from overnight.core.catalog import PROVIDERS
 
-    keys = [
-        (f"`{prefix}_{suffix}`", what)
-        for prefix in PROVIDERS.values()
-        if prefix is not None
-        for suffix, what in (
-            ("API_KEY", "the key; nothing else holds one"),
-            ("BASE_URL", "where the API is, when not the provider's own; `base_url` of a spec stands above it"),
-            ("ORG_ID", "organisation that is billed"),
-            ("PROJECT_ID", "project that is billed"),
+    variables = [
+        (f"`{variable}`", provider.name, what)
+        for provider in PROVIDERS.values()
+        for names, what in (
+            (provider.keys, "the key; nothing else holds one"),
+            (provider.base_urls, "where the API is; `base_url` of a spec stands above it"),
+            ((provider.organization,), "organisation that is billed"),
+            ((provider.project,), "project that is billed"),
+            ((provider.location,), "where it runs"),
+            ((provider.storage,), "where the service is that keeps the files"),
+            ((provider.version,), "version of the API"),
         )
+        for variable in names
+        if variable is not None
     ]
     return (
         "# Configuration\n\n"
@@ -68,8 +73,22 @@ def configuration() -> str:
         "above the defaults. The home is made with mode 0700, the files in it with 0600.\n\n"
         "## Keys\n\n"
         "Keys come from the variables of the providers' own SDKs and from nowhere else; they are shown nowhere, and "
-        "stand in no file of ours. `local/...` and `fake/...` need none.\n\n"
-        f"{table(('variable', 'what'), keys)}"
+        "stand in no file of ours. Of several variables the first that is set counts. `local/...` and `fake/...` need "
+        "none.\n\n"
+        f"{table(('variable', 'provider', 'what'), variables)}\n"
+        "## Providers in the file\n\n"
+        "A table of the file changes what is known of a provider, or adds one that speaks like another "
+        "([adding a provider](adding-a-provider.md)):\n\n"
+        "```toml\n"
+        "[providers.groq]\n"
+        "bytes = 190_000_000        # most bytes in one batch file\n\n"
+        "[providers.acme]           # the model is then acme/NAME\n"
+        'like = "openai"            # whose API it has\n'
+        'base_url = "https://api.acme.example/v1"\n'
+        'key = "ACME_API_KEY"       # the variable that holds the key; none: it needs no key\n'
+        "rows = 10_000              # most requests in one batch\n"
+        "hours = 48                 # until an unfinished batch expires\n"
+        "```\n"
     )
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from overnight.access import Access
 from overnight.clock import SystemClock
-from overnight.config import Access, Config, make_home
+from overnight.config import Config, make_home
 from overnight.core.catalog import PROVIDERS
 from overnight.errors import UsageError
 from overnight.ports import Blobs, Clock, Journal, ObjectStore, Provider, Store, Upstream
@@ -105,7 +106,7 @@ class Workspace:
 
     def limits(self, name: str) -> Limits:
         """What the provider's batches may hold."""
-        return PROVIDERS[name].limits
+        return self.config.access[name].known.limits
 
     def provider(self, name: str, job_id: JobId, spec: Spec) -> Provider:
         """The batch API behind a model's first word, as the spec wants it. Raises `UsageError` where its key is
@@ -115,11 +116,14 @@ class Workspace:
             from overnight.providers.local import LocalProvider
 
             return LocalProvider(name, self.config.home / "local" / job_id, name=name)
-        known = PROVIDERS[name]
+        known = access.known
         if known.dialect == "vertex":
             return self._vertex(access, spec)
-        key = access.require_key().reveal() if base_url is None or access.key else "none"
-        url = base_url or access.base_url or known.base_url or PROVIDERS["openai"].base_url or ""
+        needed = known.keys and base_url is None
+        key = access.require_key().reveal() if needed or access.key else "none"
+        url = base_url or access.base_url or known.base_url
+        if url is None:
+            raise UsageError(f"{name} needs its base URL: set {' or '.join(known.base_urls)}")
         if known.dialect == "anthropic":
             from overnight.providers.anthropic import VERSION, AnthropicProvider
 
@@ -132,6 +136,7 @@ class Workspace:
                 betas=spec.betas,
                 proxy=self.config.proxy,
                 create_timeout=spec.policy.create_timeout,
+                limits=known.limits,
             )
         from overnight.providers.openai import OpenAIProvider
 
@@ -143,6 +148,7 @@ class Workspace:
             project=access.project,
             proxy=self.config.proxy,
             create_timeout=spec.policy.create_timeout,
+            limits=known.limits,
         )
 
     def _vertex(self, access: Access, spec: Spec) -> Provider:

@@ -1,7 +1,7 @@
 """Frozen settings: flag > environment > file > default, read once, each with its origin.
 
-The file is TOML: `config.toml` in the user's configuration directory, or where `OVERNIGHT_CONFIG` says. Keys come from
-the variables of the providers' own SDKs and from nowhere else.
+The file is TOML: `config.toml` in the user's configuration directory, or where `OVERNIGHT_CONFIG` says. What its
+tables `[providers.NAME]` may hold is in `access`.
 """
 
 from __future__ import annotations
@@ -12,74 +12,20 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import platformdirs
 
-from overnight.core.catalog import PROVIDERS as CATALOG
+from overnight.access import Access, find_access
+from overnight.core.catalog import PROVIDERS
 from overnight.errors import LocalError, UsageError
 
 APP: Final = "overnight"
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9_.@+=,-]*)*/?")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-PROVIDERS: Final[Mapping[str, str | None]] = {
-    "openai": "OPENAI",
-    "anthropic": "ANTHROPIC",
-    "vertex": "GOOGLE_VERTEX",
-    "local": None,
-    "fake": None,
-}
-"""Known providers, with the prefix of their SDK's variables (None: no key)."""
-
-
-class Secret:
-    """A key. Printing, formatting and logging show dots; `reveal` gives the value."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The key itself, for the header it belongs in."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(...)"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __reduce__(self) -> str:
-        raise TypeError("a key is not written anywhere")
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How a provider is reached: key, base URL, organisation, project, location and base URL of the files as the
-    environment names them. `variable` is the one that holds the key."""
-
-    provider: str
-    key: Secret | None = None
-    variable: str | None = None
-    base_url: str | None = None
-    organization: str | None = None
-    project: str | None = None
-    location: str | None = None
-    storage: str | None = None
-
-    def require_key(self) -> Secret:
-        """The key. Raises `UsageError` naming the variable that is missing."""
-        if self.key is None:
-            names = " or ".join(CATALOG[self.provider].keys)
-            raise UsageError(f"no key for {self.provider}: set the environment variable {names}")
-        return self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +49,7 @@ class Config:
         """`(name, value, origin)` of every setting, keys included as present or missing: for `overnight doctor`."""
         rows = [(name, _shown(getattr(self, name)), self.origins[name]) for name in SETTINGS]
         for access in self.access.values():
-            prefix = PROVIDERS[access.provider]
-            if prefix is not None:
-                named = access.variable or CATALOG[access.provider].keys[0]
-                rows.append((named, "present" if access.key else "missing", "environment"))
-                rows.extend(
-                    (name, _shown(value), "environment")
-                    for name, value in _others(access, prefix).items()
-                    if value is not None
-                )
+            rows.extend((name, _shown(value), origin) for name, value, origin in access.shown())
         return rows
 
 
@@ -207,7 +145,8 @@ def read_config(
                 break
         else:
             values[name], origins[name] = setting.default(), "default"
-    return Config(**values, file=file, access=_access(environ), origins=origins)
+    access = find_access(environ, written.get("providers"), str(file), lambda table, name: _line(file, table, name))
+    return Config(**values, file=file, access=access, origins=origins)
 
 
 def make_home(config: Config) -> Path:
@@ -225,16 +164,16 @@ def make_home(config: Config) -> Path:
     return config.home
 
 
-def model_name(model: str) -> tuple[str, str]:
+def model_name(model: str, known: Collection[str] = PROVIDERS) -> tuple[str, str]:
     """`("openai", "gpt-5.4-mini")` of `openai/gpt-5.4-mini`; the model's own name may hold slashes. Raises
-    `UsageError` for another form and for a provider that is not known."""
+    `UsageError` for another form and for a provider that is not `known`."""
     provider, slash, name = model.partition("/")
     if not slash or not provider.strip() or not name.strip():
         raise UsageError(f"model `{model}`: write provider/model, e.g. openai/gpt-5.4-mini or local/smollm2")
-    if provider not in PROVIDERS:
-        guess = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
+    if provider not in known:
+        guess = difflib.get_close_matches(provider.lower(), known, n=1)
         hint = f"did you mean `{guess[0]}/{name}`? " if guess else ""
-        raise UsageError(f"model `{model}`: unknown provider `{provider}`; {hint}known: {', '.join(sorted(PROVIDERS))}")
+        raise UsageError(f"model `{model}`: unknown provider `{provider}`; {hint}known: {', '.join(sorted(known))}")
     return provider, name
 
 
@@ -259,7 +198,7 @@ def _parsed(name: str, given: Any, directory: Path, origin: str, file: Path | No
     try:
         return SETTINGS[name].parse(given, directory)
     except ValueError as error:
-        where = f"`{name}` ({file}{_line(file, name)})" if file is not None and origin == str(file) else origin
+        where = f"`{name}` ({file}{_line(file, None, name)})" if file is not None and origin == str(file) else origin
         raise UsageError(f"{where}: must be {error}") from None
 
 
@@ -278,52 +217,23 @@ def _file(environ: Mapping[str, str], cwd: Path) -> tuple[Path | None, Mapping[s
     except ValueError as error:  # invalid TOML or UTF-8
         raise UsageError(f"no valid TOML ({file}): {error}") from None
     for name in written:
-        if name not in SETTINGS:
+        if name not in SETTINGS and name != "providers":
             guess = difflib.get_close_matches(name, SETTINGS, n=1)
             hint = f"did you mean `{guess[0]}`?" if guess else f"known: {', '.join(SETTINGS)}"
-            raise UsageError(f"`{name}` ({file}{_line(file, name)}): unknown field; {hint}")
+            raise UsageError(f"`{name}` ({file}{_line(file, None, name)}): unknown field; {hint}")
     return file, written
 
 
-def _line(file: Path, name: str) -> str:
-    """`:3`, where a line of the file begins with the field or opens a table of its name."""
-    begins = re.compile(rf"""\s*\[*\s*["']?{re.escape(name)}["']?\s*[=.\]]""")
-    for number, line in enumerate(file.read_text("utf-8-sig").splitlines(), start=1):
-        if begins.match(line):
+def _line(file: Path | None, table: str | None, name: str | None) -> str:
+    """`:3`, where a line of the file begins with the field (behind the head of its table), or opens that table."""
+    found = ""
+    for number, line in enumerate([] if file is None else file.read_text("utf-8-sig").splitlines(), start=1):
+        if table is not None and _begins(line, table):
+            found, table = f":{number}", None
+        elif table is None and name is not None and _begins(line, name):
             return f":{number}"
-    return ""
-
-
-def _access(environ: Mapping[str, str]) -> dict[str, Access]:
-    found = {}
-    for provider, prefix in PROVIDERS.items():
-        if prefix is None:
-            found[provider] = Access(provider)
-            continue
-        given = {name: key for name in CATALOG[provider].keys if (key := environ.get(name, "").strip())}
-        for name, key in given.items():
-            if not key.isascii() or not all(character.isprintable() for character in key):
-                raise UsageError(f"{name}: holds characters that no key has; copy it again")
-        variable = next(iter(given), None)
-        found[provider] = Access(
-            provider,
-            None if variable is None else Secret(given[variable]),
-            variable,
-            environ.get(f"{prefix}_BASE_URL", "").strip() or None,
-            environ.get(f"{prefix}_ORG_ID", "").strip() or None,
-            environ.get(CATALOG[provider].project or "", "").strip() or None,
-            environ.get(CATALOG[provider].location or "", "").strip() or None,
-            environ.get(CATALOG[provider].storage or "", "").strip() or None,
-        )
     return found
 
 
-def _others(access: Access, prefix: str) -> dict[str, str | None]:
-    known = CATALOG[access.provider]
-    return {
-        f"{prefix}_BASE_URL": access.base_url,
-        f"{prefix}_ORG_ID": access.organization,
-        known.project or "": access.project,
-        known.location or "": access.location,
-        known.storage or "": access.storage,
-    }
+def _begins(line: str, name: str) -> bool:
+    return re.match(rf"""\s*\[*\s*["']?{re.escape(name)}["']?\s*[=.\]]""", line) is not None

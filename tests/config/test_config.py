@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from overnight.config import Secret, make_home, model_name, read_config, settings_table
+from overnight.access import Secret
+from overnight.config import make_home, model_name, read_config, settings_table
 from overnight.errors import LocalError, UsageError
 
 
@@ -149,9 +150,13 @@ def test_model_names():
         (
             "OpenAi/x",
             "model `OpenAi/x`: unknown provider `OpenAi`; did you mean `openai/x`? "
-            "known: anthropic, fake, local, openai, vertex",
+            "known: anthropic, azure, fake, gemini, groq, local, mistral, openai, together, vertex",
         ),
-        ("zzz/x", "model `zzz/x`: unknown provider `zzz`; known: anthropic, fake, local, openai, vertex"),
+        (
+            "zzz/x",
+            "model `zzz/x`: unknown provider `zzz`; known: anthropic, azure, fake, gemini, groq, local, mistral, "
+            "openai, together, vertex",
+        ),
     ],
 )
 def test_bad_model_names(model, message):
@@ -177,6 +182,80 @@ def test_the_table_of_settings_names_every_variable(place):
 def test_a_provider_may_have_its_key_in_one_of_two_variables(place, environ, key, variable):
     access = read_config(environ=environ, cwd=place).access["anthropic"]
     assert (access.require_key().reveal(), access.variable) == (key, variable)
+
+
+@pytest.mark.parametrize("provider", ["azure", "gemini", "groq", "mistral", "together"])
+def test_every_provider_of_the_catalogue_is_a_models_first_word(place, provider):
+    assert model_name(f"{provider}/a/b") == (provider, "a/b")
+    assert provider in read_config(environ={}, cwd=place).access
+
+
+def test_a_base_url_is_taken_from_the_first_variable_then_from_the_file(place):
+    environ = written(place, 'poll = 7\n[providers.azure]\nbase_url = "https://file.example"\n')
+    access = read_config(environ=environ, cwd=place).access["azure"]
+    assert access.base_url == "https://file.example"
+    file = str(place / "settings")
+    assert ("providers.azure.base_url", "https://file.example", file) in read_config(environ=environ).shown()
+    environ |= {"AZURE_OPENAI_BASE_URL": "https://second", "OPENAI_API_VERSION": "2025-03-01-preview"}
+    config = read_config(environ=environ, cwd=place)
+    assert config.access["azure"].base_url == "https://second"
+    assert config.access["azure"].version == "2025-03-01-preview"
+    assert ("AZURE_OPENAI_BASE_URL", "https://second", "environment") in config.shown()
+    environ |= {"AZURE_OPENAI_ENDPOINT": "https://first"}
+    assert read_config(environ=environ, cwd=place).access["azure"].base_url == "https://first"
+
+
+ACME = '[providers.acme]\nlike = "openai"\nbase_url = "https://acme.example/v1"\n'
+
+
+def test_the_file_adds_a_provider_that_speaks_like_another(place):
+    environ = written(place, ACME + 'key = "ACME_KEY"\nrows = 7\nhours = 48\n') | {"ACME_KEY": "k-1"}
+    config = read_config(environ=environ, cwd=place)
+    acme = config.access["acme"]
+    assert (acme.require_key().reveal(), acme.base_url) == ("k-1", "https://acme.example/v1")
+    assert (acme.known.name, acme.known.speaks, acme.known.dialect) == ("acme", "openai", "openai")
+    assert (acme.known.limits.rows, acme.known.limits.window) == (7, 48 * 3600)
+    assert acme.known.limits.size == config.access["openai"].known.limits.size
+    assert model_name("acme/x", config.access) == ("acme", "x")
+    assert ("ACME_KEY", "present", "environment") in config.shown()
+    with pytest.raises(UsageError, match="no key for acme: set the environment variable ACME_KEY"):
+        read_config(environ=environ | {"ACME_KEY": ""}, cwd=place).access["acme"].require_key()
+
+
+def test_the_file_changes_the_limits_of_a_known_provider(place):
+    access = read_config(environ=written(place, "[providers.groq]\nbytes = 190_000_000\n"), cwd=place).access
+    assert (access["groq"].known.limits.size, access["groq"].known.limits.rows) == (190_000_000, 50_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("providers = 3\n", "`providers` ({file}:1): must be tables, like [providers.groq]"),
+        ("[providers]\ngroq = 3\n", "`providers` ({file}:1): must be tables, like [providers.groq]"),
+        (
+            "[providers.acme]\n",
+            "`providers.acme` ({file}:1): unknown provider: give it `like` (e.g. openai) and `base_url`; "
+            "`like` is missing",
+        ),
+        ("[providers.Acme]\n", "`providers.Acme` ({file}:1): a provider's name has small letters"),
+        (ACME + 'key = "sk-1"\n', "`providers.acme.key` ({file}:4): must be the name of an environment variable"),
+        (ACME + "rows = 0\n", "`providers.acme.rows` ({file}:4): must be a whole number of at least 1"),
+        (ACME.replace("openai", "vertex"), "`providers.acme.like` ({file}:2): must be one of openai, anthropic"),
+        ('[providers.groq]\nkey = "K"\n', "`providers.groq.key` ({file}:2): groq is known already"),
+        (
+            'poll = 1\n[providers.groq]\nbaseurl = "x"\n',
+            "`providers.groq.baseurl` ({file}:3): unknown field; did you mean `base_url`?",
+        ),
+        (
+            '[providers.groq]\nbase_url = "x"\n',
+            "`providers.groq.base_url` ({file}:2): must be a URL that begins with http:// or https://",
+        ),
+    ],
+)
+def test_a_bad_provider_is_named_with_its_line(place, text, message):
+    with pytest.raises(UsageError) as error:
+        read_config(environ=written(place, text), cwd=place)
+    assert str(error.value).startswith(message.format(file=place / "settings"))
 
 
 def test_a_missing_key_names_all_its_variables(place):

@@ -16,7 +16,6 @@ import msgspec
 
 from overnight.app import OWN_SERVERS, Workspace
 from overnight.config import LOG_LEVELS, model_name
-from overnight.core.catalog import PROVIDERS
 from overnight.core.cost import writing
 from overnight.core.decide import Decision, Terms
 from overnight.core.families import official
@@ -92,18 +91,18 @@ class Running:
 
     def target(self, spec: Spec) -> Target:
         """Where a spec's requests go."""
-        provider, model = model_name(spec.model)
-        base_url = spec.base_url or self.home.config.access[provider].base_url
-        known = PROVIDERS[provider]
-        return Target(provider, model, base_url, self.home.limits(provider), known.dialect, known.proof)
+        every = self.home.config.access
+        provider, model = model_name(spec.model, every)
+        base_url, known = spec.base_url or every[provider].base_url, every[provider].known
+        return Target(provider, model, base_url, known.limits, known.dialect, known.proof, known.speaks)
 
     def prices(self, spec: Spec) -> Prices:
         """The model's prices; none where the base URL is not the provider's own."""
         target = self.target(spec)
-        if target.provider not in OWN_SERVERS and not official(target.provider, target.base_url):
+        if target.provider not in OWN_SERVERS and not official(target.like, target.base_url):
             note = f"the price of {target.model} at {target.base_url} is not known"
             return Prices(None, None, "none", note)
-        return prices(target.provider, target.model, self.home.clock.now())
+        return prices(target.like, target.model, self.home.clock.now())
 
     def terms(self, spec: Spec, limits: Limits, own: bool) -> Terms:
         """What decisions go by: the settings above the spec, the spec above the defaults."""

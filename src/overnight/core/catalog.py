@@ -18,8 +18,9 @@ DAY: Final = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One provider. `keys` are the variables that may hold its key, the first that is set counts; `kinds` the job kinds
-    of a spec that its batches take, the first is the default."""
+    """One provider. `keys` are the variables that may hold its key, the first that is set counts, likewise `base_urls`;
+    `kinds` the job kinds of a spec that its batches take, the first is the default; `like` the provider of this
+    catalogue whose API it speaks, for one that the settings add."""
 
     name: str
     dialect: str
@@ -35,10 +36,23 @@ class Provider:
     keeps_expired: bool = True  # finished rows of an expired batch can be had
     keeps_canceled: bool = True
     extra: str | None = None  # the extra of the package that it needs
+    like: str | None = None
+    organization: str | None = None  # variable that names the organisation
     project: str | None = None  # variable that names the project
     location: str | None = None  # variable that names the place where it runs
     storage: str | None = None  # variable that may hold the base URL of the service that keeps its files
+    version: str | None = None  # variable that names the version of the API
     own: bool = False  # our own server, started as a child
+
+    @property
+    def speaks(self) -> str:
+        """The provider of this catalogue whose API it speaks."""
+        return self.like or self.name
+
+    @property
+    def can_be_like(self) -> bool:
+        """Whether other services may have the same API: reached by base URL and key, and nothing else."""
+        return not self.own and self.location is None
 
 
 _OPENAI_KINDS: Final = (
@@ -63,8 +77,11 @@ _OPENAI: Final = Provider(
     proof="tag",
     expired="finished rows are kept and paid, the rest can be sent again",
     canceled="finished rows are kept and paid as a rule; some were seen lost",
+    organization="OPENAI_ORG_ID",
     project="OPENAI_PROJECT_ID",
 )
+_KIN: Final = replace(_OPENAI, organization=None, project=None)
+"""An API made after OpenAI's."""
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
     provider.name: provider
@@ -113,18 +130,19 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             storage="STORAGE_EMULATOR_HOST",
         ),
         replace(
-            _OPENAI,
+            _KIN,
             name="azure",
             keys=("AZURE_OPENAI_API_KEY",),
-            base_urls=("AZURE_OPENAI_ENDPOINT",),
+            base_urls=("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_BASE_URL"),
             base_url=None,
+            version="OPENAI_API_VERSION",
             kinds=("chat", "responses"),
             limits=Limits(rows=100_000, size=190_000_000, window=DAY, creates_per_hour=None, retention=None),
             expired="does not expire: it runs on after its 24 h",
             expires=False,
         ),
         replace(
-            _OPENAI,
+            _KIN,
             name="mistral",
             keys=("MISTRAL_API_KEY",),
             base_urls=("MISTRAL_BASE_URL",),
@@ -134,7 +152,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             canceled="finished rows are kept and paid",
         ),
         replace(
-            _OPENAI,
+            _KIN,
             name="groq",
             keys=("GROQ_API_KEY",),
             base_urls=("GROQ_BASE_URL",),
@@ -145,7 +163,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             canceled="as at OpenAI; unverified",
         ),
         replace(
-            _OPENAI,
+            _KIN,
             name="together",
             keys=("TOGETHER_API_KEY",),
             base_urls=("TOGETHER_BASE_URL",),
@@ -156,7 +174,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             expired="as at OpenAI; unverified",
             canceled="as at OpenAI; unverified",
         ),
-        replace(_OPENAI, name="local", keys=(), base_urls=(), base_url=None, own=True),
-        replace(_OPENAI, name="fake", keys=(), base_urls=(), base_url=None, own=True),
+        replace(_KIN, name="local", keys=(), base_urls=(), base_url=None, own=True),
+        replace(_KIN, name="fake", keys=(), base_urls=(), base_url=None, own=True),
     )
 }

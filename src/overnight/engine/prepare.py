@@ -34,7 +34,7 @@ DISK_MARGIN = 200_000_000
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a job goes: the provider's name, the model's, and the base URL if it is not the provider's own; what its
-    batches may hold, whose words they are in, and how a lost one is known again."""
+    batches may hold, whose words they are in, how a lost one is known again, and which provider's API that is."""
 
     provider: str
     model: str
@@ -42,6 +42,7 @@ class Target:
     limits: Limits
     dialect: str
     proof: Proof
+    like: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +95,15 @@ def requests_of(
 ) -> tuple[Requests, OutputLimit | None]:
     """How rows become requests, and the limit of an answer. Raises `UsageError` for templates and parameters that do
     not work."""
-    limit = output_limit(spec, target.provider, target.model, target.base_url, rules.schema)
+    limit = output_limit(spec, target.like, target.model, target.base_url, rules.schema)
     shape = RequestShape(
         dialect=target.dialect,
-        endpoint=endpoint_of(spec, target.provider),
+        endpoint=endpoint_of(spec, target.like),
         model=target.model,
-        parameters={} if spec.raw else sent(spec, target.provider, target.model, target.base_url),
+        parameters={} if spec.raw else sent(spec, target.like, target.model, target.base_url),
         answer_format=rules.format,
         max_output=0 if limit is None else limit.tokens,
-        limit_field=family(target.provider, target.model, target.base_url).limit_name,
+        limit_field=family(target.like, target.model, target.base_url).limit_name,
         extra=spec.parameters.get("extra", {}),
         cache=spec.prompt.cache,
     )
