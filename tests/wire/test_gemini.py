@@ -30,6 +30,7 @@ from overnight.wire.dialect import dialect
 KEY = "abcd1234-000000007-00"
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 words = texts.filter(str.strip)
+GONE = "You do not have permission to access the File f1 or it may not exist."
 TOOL = {"type": "function", "function": {"name": "look", "description": "d", "parameters": {"type": "object"}}}
 
 parts = st.one_of(
@@ -309,6 +310,8 @@ def test_inlined_answers_are_lines() -> None:
         (400, gemini.error_envelope(400, "API key not valid", reason="API_KEY_INVALID"), FailureKind.ACCOUNT, True),
         (400, gemini.error_envelope(400, "bad field"), FailureKind.PERMANENT, True),
         (403, gemini.error_envelope(403, "no"), FailureKind.ACCOUNT, True),
+        (403, gemini.error_envelope(403, GONE), FailureKind.FILE, True),
+        (403, gemini.error_envelope(403, "denied on resource (or it may not exist)"), FailureKind.ACCOUNT, True),
         (404, gemini.error_envelope(404, "no model"), FailureKind.PERMANENT, True),
         (429, gemini.error_envelope(429, "too much"), FailureKind.QUOTA, True),
         (429, {}, FailureKind.TRANSIENT, False),
@@ -318,6 +321,7 @@ def test_inlined_answers_are_lines() -> None:
 def test_errors_of_calls(status: int, body: Any, kind: FailureKind, proves: bool) -> None:
     failure = gemini.error_failure(status, orjson.dumps(body))
     assert (failure.kind, failure.proves_refusal) == (kind, proves)
+    assert failure.status == (404 if kind is FailureKind.FILE else status)
 
 
 def test_it_is_a_dialect() -> None:

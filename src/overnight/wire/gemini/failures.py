@@ -38,6 +38,8 @@ _BY_NUMBER: Mapping[int, str] = dict(enumerate(STATUSES, start=1))
 PROVES_REFUSAL = frozenset({400, 401, 403, 404, 409, 413, 422})
 _ACCOUNT_REASONS = frozenset({"API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "BILLING_DISABLED", "SERVICE_DISABLED"})
 _ACCOUNT_TEXT = re.compile(r"api key|billing|prepa(id|yment)|credits", re.IGNORECASE)
+_NO_FILE = re.compile(r"\bfile\b.*\bmay not exist\b", re.IGNORECASE | re.DOTALL)
+"""How a file is refused that is gone, or somebody else's."""
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 __all__ = ["PROVES_REFUSAL", "STATUSES", "ErrorFields", "error_failure", "fields_from", "kind_of", "not_json_failure"]
@@ -75,8 +77,10 @@ def fields_from(error: object) -> ErrorFields | None:
 
 
 def kind_of(fields: ErrorFields) -> FailureKind:
-    """What it is. A key that is not known is refused with 400 here."""
+    """What it is. A key that is not known is refused with 400 here, and a file that is gone with 403."""
     status = fields.status
+    if status == 403 and _NO_FILE.search(fields.text):
+        return FailureKind.FILE
     if fields.reason in _ACCOUNT_REASONS or status in (401, 402):
         return FailureKind.ACCOUNT
     if status in (400, 403, 429) and _ACCOUNT_TEXT.search(fields.text):
@@ -95,8 +99,8 @@ def row_message(fields: ErrorFields) -> str:
 
 
 def error_failure(status: int, body: bytes, retry_after: float | None = None) -> Failure:
-    """What an error answer to a call means. 403 is the account's matter, 429 with an envelope a quota: of tokens that
-    wait, or of batches at the same time."""
+    """What an error answer to a call means. 403 is the account's matter, but for a file that is gone, whose status is
+    then 404; 429 with an envelope is a quota: of tokens that wait, or of batches at the same time."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -106,7 +110,7 @@ def error_failure(status: int, body: bytes, retry_after: float | None = None) ->
     fields = fields_from(document.get("error")) if isinstance(document, Mapping) else None
     known = fields or ErrorFields()
     kind = kind_of(ErrorFields(status, known.word, known.reason, known.text))
-    if status == 403:
+    if status == 403 and kind is not FailureKind.FILE:
         kind = FailureKind.ACCOUNT
     elif status == 429 and fields is not None and kind is FailureKind.TRANSIENT:
         kind = FailureKind.QUOTA
@@ -114,7 +118,7 @@ def error_failure(status: int, body: bytes, retry_after: float | None = None) ->
         kind,
         f"HTTP {status}: {_told(status, body, known)}",
         code=known.reason or known.word,
-        status=status,
+        status=404 if kind is FailureKind.FILE else status,
         retry_after=retry_after,
         proves_refusal=status in PROVES_REFUSAL or (status == 429 and fields is not None),
     )
