@@ -19,7 +19,7 @@ MODEL = "vertex/gemini-2.5-flash"
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeVertex]:
     """The service and its storage on loopback, where Google's own variables say they are."""
-    fake = FakeVertex(time.time, Quirks(shuffled=True), takes=0.05)
+    fake = FakeVertex(time.time, Quirks(shuffled=True, coerces_keys=True, imports_strictly=True), takes=0.05)
     with serving(fake) as url:
         for name, value in {
             "OVERNIGHT_VERTEX_BUCKET": f"gs://{BUCKET}/batches",

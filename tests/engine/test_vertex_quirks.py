@@ -42,8 +42,8 @@ class Case:
 CASES = {
     "Q-V1 answers in another order, keys coerced": Case(Quirks(shuffled=True, coerces_keys=True)),
     "Q-V2 partially succeeded": Case(Quirks(partial_every=4), creates=3, kinds={"missing": 3}, unknown=3, lost=True),
-    "Q-V3 jobs of the same instant": Case(Quirks(unique_folders=False)),
-    "Q-V4 the importer's limits": Case(Quirks(importer=True)),
+    "Q-V3 jobs of the same instant": Case(Quirks(folders_collide=True)),
+    "Q-V4 the importer's limits": Case(Quirks(imports_strictly=True)),
     "Q-V5 no sum of tokens": Case(Quirks(no_total=True)),
     "answers in several files": Case(Quirks(files=3)),
     "rows that are in no file": Case(Quirks(missing_every=4), creates=3, kinds={"missing": 3}, unknown=3, lost=True),

@@ -12,16 +12,17 @@ from google import genai
 from google.genai import errors
 from google.genai.types import JobState
 
-from overnight.testing.vertex_fake import BEST, BUCKET, LOCATION, PROJECT, TOKEN, FakeVertex, Quirks
+from overnight.testing.vertex_fake import BUCKET, LOCATION, PROJECT, TOKEN, FakeVertex, Quirks
 from overnight.testing.vertex_server import serving
 from overnight.wire.custom_ids import custom_id
 
 MODEL = "gemini-2.5-flash"
+REAL = Quirks(coerces_keys=True, folders_collide=True, imports_strictly=True)
 SOURCE = f"gs://{BUCKET}/in.jsonl"
 
 
 class Stage:
-    def __init__(self, quirks: Quirks = BEST, keys: tuple[str, ...] = ("k1", "000002", "k3")) -> None:
+    def __init__(self, quirks: Quirks = REAL, keys: tuple[str, ...] = ("k1", "000002", "k3")) -> None:
         self.time = 1_800_000_000.0
         self.fake = FakeVertex(lambda: self.time, quirks)
         rows = [{"key": key, "request": {"contents": [{"role": "user", "parts": [{"text": key}]}]}} for key in keys]

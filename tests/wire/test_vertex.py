@@ -18,6 +18,7 @@ from overnight.wire import vertex as wire
 from overnight.wire.conversation import AnswerFormat, Asked, Text, Turn, Unsayable
 from overnight.wire.vertex.importer import DEEPEST, Importer
 
+STRICT = Quirks(coerces_keys=True, imports_strictly=True)
 ASKED = wire.create_body(
     model="gemini-2.5-flash",
     input_uri="gs://b/in.jsonl",
@@ -90,14 +91,14 @@ def test_what_is_let_through_is_imported(bodies: list[dict[str, Any]]) -> None:
     fine = all(importer.fault(body) is None for body in bodies)
     data = b"".join(json.dumps({"key": "k1", "request": body}).encode() + b"\n" for body in bodies)
     if fine:
-        assert len(list(rows_of(data, Quirks()))) == len(bodies)
+        assert len(list(rows_of(data, STRICT))) == len(bodies)
 
 
 def test_a_row_whose_key_looks_like_a_number_comes_back_with_a_number() -> None:
     lines = [json.dumps({"key": key, "request": {"a": 1}}).encode() for key in ("000000", "k7", "1.5")]
-    assert [row.key for row in rows_of(b"\n".join(lines), Quirks())] == [b"0", b'"k7"', b"1.5"]
+    assert [row.key for row in rows_of(b"\n".join(lines), STRICT)] == [b"0", b'"k7"', b"1.5"]
     with pytest.raises(CannotImport):
-        list(rows_of(b'{"key":"k1","request":{"a b":1}}', Quirks()))
+        list(rows_of(b'{"key":"k1","request":{"a b":1}}', STRICT))
 
 
 def test_labels_that_the_service_would_refuse_are_left_out() -> None:
@@ -264,7 +265,7 @@ def test_a_line_starts_with_its_key_and_can_be_given_another() -> None:
     assert line.startswith(b'{"key":"kaaaaaaaa-000000001-00","request":{')
     other = wire.with_custom_id(line, "aaaaaaaa-000000001-01")
     assert wire.split_line(other) == ("aaaaaaaa-000000001-01", body)
-    assert [row.custom_id for row in rows_of(other, Quirks())] == ["aaaaaaaa-000000001-01"]
+    assert [row.custom_id for row in rows_of(other, STRICT)] == ["aaaaaaaa-000000001-01"]
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,7 @@ class FakeVertex(Books):
         if self.quirks.shuffled:
             Random(job.id).shuffle(lines)
         prefix = job.asked["outputConfig"]["gcsDestination"]["outputUriPrefix"].rstrip("/")
-        unique = f"-{job.id}" if self.quirks.unique_folders else ""
+        unique = "" if self.quirks.folders_collide else f"-{job.id}"
         job.folder = f"{prefix}/prediction-model-{wire.timestamp(job.created_at)}{unique}"
         files = self.quirks.files
         for number in range(files):

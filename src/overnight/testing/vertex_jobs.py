@@ -36,11 +36,11 @@ class Quirks:
     a multiple of n; 0: none.
     """
 
-    coerces_keys: bool = True  # Q-V1: a key that looks like a number comes back as one
+    coerces_keys: bool = False  # Q-V1: a key that looks like a number comes back as one
     shuffled: bool = False  # Q-V1: answers in another order
     partial_every: int = 0  # Q-V2: rows that are lost, and the job ends PARTIALLY_SUCCEEDED
-    unique_folders: bool = False  # Q-V3: off, jobs of the same instant and prefix overwrite each other
-    importer: bool = True  # Q-V4: the importer's limits fail the whole job
+    folders_collide: bool = False  # Q-V3: jobs of the same instant and prefix overwrite each other
+    imports_strictly: bool = False  # Q-V4: the importer's limits fail the whole job
     no_total: bool = False  # Q-V5: no totalTokenCount
     files: int = 1  # that the predictions of a job are spread over
     queue: float = 0.0  # seconds in PENDING
@@ -143,7 +143,7 @@ def rows_of(data: bytes, quirks: Quirks) -> Iterator[Row]:
             raise CannotImport(f"row {number} is no JSON") from None
         if not isinstance(document, dict) or not isinstance(document.get("request"), dict):
             raise CannotImport(f"row {number} has no request")
-        if quirks.importer:
+        if quirks.imports_strictly:
             _check(document["request"], "request", 1, types)
         key = document.get("key", document.get("custom_id"))
         told = orjson.dumps(key)
