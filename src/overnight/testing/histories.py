@@ -17,9 +17,14 @@ from overnight.engine.runner import End, EndReason
 from overnight.errors import LocalError, OvernightError, ProviderError, StoreError
 from overnight.ports import Clock
 from overnight.spec import BatchSize, Policy, Prompt, Spec
+from overnight.testing.anthropic_direct import DirectAnthropic
+from overnight.testing.anthropic_shared import SharedAnthropic
+from overnight.testing.books import Books
 from overnight.testing.crashes import OPENING, When, World
+from overnight.testing.openai_direct import DirectProvider
 from overnight.testing.openai_fake import FakeOpenAI, Quirks
 from overnight.testing.plays import Stage, Verdict, set_stage
+from overnight.testing.shared_workspaces import SHARED_MODEL, reconcile, workspace
 from overnight.testing.virtual_time import VirtualClock
 from overnight.types import Failure, FailureKind
 from overnight.wire.custom_ids import split_custom_id
@@ -106,6 +111,8 @@ class History:
             found += [f"request paid twice: {custom_id}" for custom_id in verdict.executed_twice]
             for ordinal, status in enumerate(verdict.ends):
                 found += self._wrong(ordinal, status)
+        if isinstance(self.stage.fake, SharedAnthropic):
+            found += [f"a neighbour's batch was stopped or deleted: {id}" for id in self.stage.fake.wronged()]
         return found + self._money() + [f"file left at the provider: {file}" for file in verdict.files_left]
 
     def _money(self) -> list[str]:
@@ -147,15 +154,17 @@ def history(seed: int, root: Path) -> History:
     endings = {(row, turn): dice.choice(ENDINGS) for row in range(rows) for turn in range(10)}
     takes = dice.choice((5.0, 60.0, 400.0))
     quirks = _quirks(dice, takes)
-    fake = FakeOpenAI(
+    fake: Books = FakeOpenAI(
         clock.now,
         quirks,
         rows=lambda ordinal, turn: endings.get((ordinal, turn), "ok"),
         takes=takes,
         rates=RATES,
     )
+    # Dice of its own: the other histories stay what they were.
+    shared = workspace(random.Random(f"{seed} shared"), clock, endings, takes)
     spec = Spec(
-        model=MODEL,
+        model=MODEL if shared is None else SHARED_MODEL,
         prompt=Prompt(user="{{ text }}"),
         batch=BatchSize(rows=dice.choice((1, 4, 10)), in_flight=dice.choice((1, 2, 8))),
         policy=Policy(
@@ -166,15 +175,21 @@ def history(seed: int, root: Path) -> History:
             follow_up_after=dice.choice((0, 300, 3600)),
         ),
     )
-    stage = set_stage(root, rows, fake, clock, spec)
+    stage = set_stage(root, rows, shared or fake, clock, spec)
+    stage.direct = DirectProvider if shared is None else DirectAnthropic
     worlds = [_world(dice, clock) for _ in range(dice.choice((0, 1, 2, 4, 12)))]
     end = asyncio.run(_until_the_end(stage, worlds))
-    return History(seed, end, asyncio.run(stage.verdict()), stage, rows, bool(quirks.repeated_creates))
+    repeats = shared is None and bool(quirks.repeated_creates)
+    return History(seed, end, asyncio.run(stage.verdict()), stage, rows, repeats)
 
 
 async def _until_the_end(stage: Stage, worlds: Sequence[World]) -> End:
     async with asyncio.timeout(LONGEST):
-        return await stage.live_on(worlds)
+        end = await stage.live_on(worlds)
+        while end.hold is not None and end.hold.kind == "undecidable":
+            await reconcile(stage)
+            end = await stage.live_on()
+        return end
 
 
 def problems_of(seed: int, root: Path | None = None) -> list[str]:
