@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Final
 
 from pages import ROOT, SOURCE, comments, doc, product_modules, table, told_of
@@ -112,21 +113,37 @@ def _put_back(kind: Any) -> str:
     return f"sent again after {delays[0]:,.0f} s, later up to {max(delays):,.0f} s, {times}"
 
 
+QUIRKY = (
+    ("OpenAI's Batch API", "test_quirks", "openai_fake"),
+    ("Anthropic's Message Batches", "test_anthropic_quirks", "anthropic_fake"),
+    ("Vertex AI's batch prediction", "test_vertex_quirks", "vertex_fake"),
+)
+"""Title, module of the tests, module of the fake."""
+
+
 def quirks() -> str:
-    """What comes of each quirk of the provider."""
+    """What comes of each quirk of each provider."""
     sys.path.insert(0, str(ROOT))
-    tested = import_module("tests.engine.test_quirks")
+    return (
+        "# Quirks\n\n"
+        "What the providers do besides their best, seen or reported, each a switch of a fake in `overnight.testing`, "
+        "and what comes of it for a job of 12 rows in small batches. The tables are those that the tests run; *booked* "
+        "is checked against the fake's own bill, to the last digit. An empty cell is not looked at.\n\n"
+        + "\n".join(_quirks_of(title, import_module(f"tests.engine.{tests}"), fake) for title, tests, fake in QUIRKY)
+    )
+
+
+def _quirks_of(title: str, tested: ModuleType, fake: str) -> str:
     switches = comments(tested.Quirks)
-    size = tested.Case(tested.Quirks(), {}, 0).batch
-    others = [name.split("_", 2)[2] for name in vars(tested) if name.startswith("test_quirk_")]
+    others = [name.removeprefix("test_quirk_") for name in vars(tested) if name.startswith("test_quirk_")]
     rows = []
     for name, case in tested.CASES.items():
         used = [field.name for field in dataclasses.fields(tested.Quirks) if _is_set(case.quirk, field)]
-        number, _, what = name.partition(" ")
+        number, _, what = name.partition(" ") if name.startswith("Q-") else ("", "", name)
         rows.append(
             (
                 number,
-                f"{what}: " + ", ".join(f"`{one}`" for one in used),
+                what + (": " + ", ".join(f"`{one}`" for one in used) if used else ""),
                 _listed(case.statuses),
                 str(case.creates),
                 _listed(case.kinds),
@@ -134,17 +151,11 @@ def quirks() -> str:
             )
         )
     head = ("", "quirk", "rows end", "batches asked for", "failures, by attempt", "booked")
+    plays = "".join(f"* Q-{name.partition('_')[0].upper()}: {_sentence(name)}\n" for name in others)
     return (
-        "# Quirks\n\n"
-        "What OpenAI's Batch API does besides its best, seen or reported, each a switch of the fake provider in "
-        f"`overnight.testing`, and what comes of it for a job of {tested.ROWS} rows in batches of {size}. "
-        "The table is the one that the tests run; *booked* is checked against the fake's own bill, to the last "
-        "digit. An empty cell is not looked at.\n\n"
-        f"{table(head, rows)}\n"
-        "Tested by a play of their own:\n\n"
-        + "".join(f"* Q-{name.partition('_')[0].upper()}: {_sentence(name)}\n" for name in others)
-        + "\n## The switches\n\n"
-        "`overnight.testing.openai_fake.Quirks`; numbers of calls count from 0.\n\n"
+        f"## {title}\n\n{table(head, rows)}\n"
+        + (f"Tested by a play of their own:\n\n{plays}\n" if plays else "")
+        + f"The switches, `overnight.testing.{fake}.Quirks`; numbers of calls count from 0:\n\n"
         f"{table(('switch', 'what the provider does'), ((f'`{name}`', text) for name, text in switches.items()))}"
     )
 
