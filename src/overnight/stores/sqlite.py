@@ -7,9 +7,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -23,6 +25,19 @@ WRITING = "overnight_writing"
 
 _LOCAL = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
 _DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+
+_compiled: dict[Any, Any] = {}
+"""Statements as SQL, for all stores of the process: making them takes longer than a short job's transactions."""
+
+
+@cache
+def _dialect() -> Dialect:
+    """What they were made for: SQLAlchemy takes those of another dialect for others. It knows SQLite's version once it
+    was connected."""
+    engine = create_engine("sqlite+pysqlite://")
+    engine.connect().close()
+    engine.dispose()
+    return engine.dialect
 
 
 def connect(path: Path) -> Engine:
@@ -43,7 +58,9 @@ def connect(path: Path) -> Engine:
         max_overflow=0,
         hide_parameters=True,  # errors are shown and logged; what was stored is not
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        execution_options={"compiled_cache": _compiled},
     )
+    engine.dialect = _dialect()
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
