@@ -39,7 +39,7 @@ ANSWERING = {"floor": ("the floor", None), "executor": ("executor", 0.50), "serv
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much is measured. `many` documents of 1.45 KB, `very_many` of 200 bytes (0: none), `answers` of the
-    executor."""
+    executor. Without `rounds` everything is done once, and nothing is subtracted: that shows only that it works."""
 
     many: int
     very_many: int
@@ -48,7 +48,8 @@ class Sizes:
 
 
 FULL = Sizes(100_000, 1_000_000, 20_000, 3)
-QUICK = Sizes(300, 0, 200, 1)
+NOTHING = Spent(0.0, 0.0, 0.0)
+QUICK = Sizes(300, 0, 200, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def scene() -> Iterator[Scene]:
 
 def starts(scene: Scene, rounds: int) -> dict[str, float]:
     """CPU seconds of commands that should answer at once, in a home that holds a job."""
-    return {words: min(scene.command(*words.split()).cpu for _ in range(rounds)) for words in STARTS}
+    return {words: min(scene.command(*words.split()).cpu for _ in range(max(rounds, 1))) for words in STARTS}
 
 
 def ways(scene: Scene, many: Documents, one: Documents, rounds: int) -> list[Row]:
@@ -156,12 +157,13 @@ def ways(scene: Scene, many: Documents, one: Documents, rounds: int) -> list[Row
     floors: dict[str, Spent] = {}
     found: dict[str, Spent] = {}
     http: dict[int, dict[str, float]] = {}
-    for _ in range(rounds):
+    runs = {"one": one, "many": many} if rounds else {"many": many}
+    for _ in range(max(rounds, 1)):
         for what, source, first in (("build", many.jsonl, one.jsonl), ("consume", result_lines, one_line)):
             _keep(floors, what, scene.floor(what, source))
             _keep(floors, f"{what} one", scene.floor(what, first))
         for number, job in enumerate(JOBS):
-            for size, documents_ in (("one", one), ("many", many)):
+            for size, documents_ in runs.items():
                 build, consume = scene.job(job, documents_)
                 _keep(found, f"build {number} {size}", build)
                 _keep(found, f"consume {number} {size}", consume)
@@ -173,7 +175,7 @@ def ways(scene: Scene, many: Documents, one: Documents, rounds: int) -> list[Row
         made.append(Row(f"{what}: the floor", many.rows, spent / many.rows * 1e6, floors[what].peak, 120))
     for what, way in ("build", "upload"), ("consume", "download"):
         for number, job in enumerate(JOBS):
-            whole, base = found[f"{what} {number} many"], found[f"{what} {number} one"]
+            whole, base = found[f"{what} {number} many"], found.get(f"{what} {number} one", NOTHING)
             spent = whole.cpu - base.cpu
             made.append(
                 Row(
@@ -206,11 +208,11 @@ def growth(scene: Scene, very_many: Documents, before: list[Row]) -> list[Row]:
     return sorted(made, key=lambda row: row.what.split()[0])
 
 
-def answering(scene: Scene, answers: int) -> list[Row]:
+def answering(scene: Scene, answers: int, rounds: int) -> list[Row]:
     """Rows answered in real time, beside a bare loop that does it."""
     found: dict[str, Spent] = {}
     for way in ANSWERING:
-        for size in (1, answers):
+        for size in (1, answers) if rounds else (answers,):
             folder = scene.place / "rows"
             folder.mkdir()
             write_requests(folder / "requests.jsonl", size)
@@ -222,7 +224,7 @@ def answering(scene: Scene, answers: int) -> list[Row]:
     made: list[Row] = []
     for way, (what, target) in ANSWERING.items():
         whole = found[f"{way} {answers}"]
-        us = (whole.cpu - found[f"{way} 1"].cpu) / answers * 1e6
+        us = (whole.cpu - found.get(f"{way} 1", NOTHING).cpu) / answers * 1e6
         made.append(Row(what, answers, us, whole.peak, 80, made[0].us / us if made else None, target))
     return made
 
@@ -268,7 +270,7 @@ def main() -> None:
         if very_many is not None:
             (before,) = parts.values()
             parts[f"{very_many.rows:,} documents of {SHORT:,} bytes"] = growth(here, very_many, before)
-        parts[f"{sizes.answers:,} rows answered in real time"] = answering(here, sizes.answers)
+        parts[f"{sizes.answers:,} rows answered in real time"] = answering(here, sizes.answers, sizes.rounds)
     print(shown(parts, began))
     document = {
         "python": platform.python_version(),
