@@ -153,7 +153,7 @@ def test_a_batch_that_alone_is_over_the_token_limit_goes_out_in_parts(tmp_path: 
 
 def test_a_single_row_over_the_limit_waits_and_is_no_endless_row_of_parts(tmp_path: Path) -> None:
     stage = staged(tmp_path, SPEC, ROWS, Quirks(token_limit=1))
-    stage.cancel_after = 100_000.0
+    stage.cancel_after = 12_000.0  # each row has been refused by itself for some times by then
     assert play(stage).reason is EndReason.FINISHED
     assert asyncio.run(stage.verdict()).statuses == {"canceled": ROWS}
-    assert totals_of(stage).batches["failed"] < 1_000  # type: ignore[index]
+    assert totals_of(stage).batches["failed"] < 10 * ROWS  # type: ignore[index]

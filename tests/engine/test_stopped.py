@@ -15,7 +15,7 @@ from overnight.testing.histories import RATES
 from overnight.testing.openai_fake import BEST, FakeOpenAI, Quirks
 from overnight.testing.plays import Stage, Verdict, set_stage
 from overnight.testing.virtual_time import VirtualClock
-from tests.engine.test_crashes import ROWS, SPEC, word
+from tests.engine.test_crashes import CREATES, ROWS, SPEC, word
 
 LEASE = 60.0
 CARE = msgspec.structs.replace(SPEC, policy=Policy(poll=15, fence=False, keep_remote=True))
@@ -53,7 +53,7 @@ def test_where_it_slept_over_the_deadline_it_creates_nothing(tmp_path: Path, com
     """Stopped when a commit is done, so also between the one that allows the create and the create."""
     stage = unfenced(tmp_path)
     played(stage, StoppedWorld("store.commit", commit, 5_000.0, stage.clock, "after"))
-    assert stage.fake.calls.count("create") == 4
+    assert stage.fake.calls.count("create") == CREATES
 
 
 def test_a_stranger_waits_for_what_may_still_be_on_its_way(tmp_path: Path) -> None:
@@ -61,4 +61,4 @@ def test_a_stranger_waits_for_what_may_still_be_on_its_way(tmp_path: Path) -> No
     proves nothing to the new owner."""
     stage = unfenced(tmp_path, Quirks(late_creates={1: 250.0}))
     played(stage, StoppedWorld("provider.create", 2, 5_000.0, stage.clock, "after"))
-    assert stage.fake.calls.count("create") == 4
+    assert stage.fake.calls.count("create") == CREATES

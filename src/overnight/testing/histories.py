@@ -152,7 +152,7 @@ def history(seed: int, root: Path) -> History:
     rows = dice.choice((1, 3, 8, 8, 15))
     clock = VirtualClock()
     endings = {(row, turn): dice.choice(ENDINGS) for row in range(rows) for turn in range(10)}
-    takes = dice.choice((5.0, 60.0, 400.0))
+    takes = dice.choice((5.0, 60.0, 150.0))
     quirks = _quirks(dice, takes)
     fake: Books = FakeOpenAI(
         clock.now,
