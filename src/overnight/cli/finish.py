@@ -131,6 +131,7 @@ class Finish:
             own = self.status.spec.model.startswith(("local/", "fake/")) and self.status.spec.base_url is None
             where = "until its server runs again: waiting" if own else "at the provider: going on"
             yield f"{where}: {plural(len(view.open), 'batch', 'batches')}"
+        yield from self._unknown()
         unsent = view.totals.batches.get(BatchState.PLANNED, 0)
         if unsent:
             yield f"not yet sent: {plural(unsent, 'batch', 'batches')}"
@@ -142,6 +143,20 @@ class Finish:
             }.get(kind, f"go on: overnight resume {job.id}")
         else:
             yield f"go on: overnight watch {job.id}"
+
+    def _unknown(self) -> Iterator[str]:
+        """Submissions that are known by their number of requests only, and not for sure."""
+        from overnight.api import EndReason
+        from overnight.types import BatchState
+
+        job, view = self.status.job, self.status.view
+        held = sum(batch.state is BatchState.HELD for batch in view.open)
+        if held and self.end.reason is not EndReason.HELD:
+            yield f"undecided: {plural(held, 'submission')}: answers will tell, or overnight reconcile {job.id}"
+        doubted = sum(not batch.proved for batch in view.open)
+        if job.cancel_requested and doubted and not self.status.spec.policy.exclusive:
+            who = plural(doubted, "batch", "batches")
+            yield f"not canceled: {who} that may be somebody else's, until an answer tells that it is ours"
 
 
 async def finish(client: Client, end: End) -> Finish:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 @verb(
     """Decide about submissions whose fate nobody knows: without decisions, list them, each with what it may be.
 
-    --adopt says that a submission is this batch of the provider, --absent that it never arrived: then its rows go out
-    in a new batch, and are paid for twice if that is wrong.
+    Where an API tells batches apart by their number of requests only, a lost submission is held until answers tell
+    which one it is; a run waits for that by itself. --adopt says that a submission is this batch of the provider, which
+    its answers confirm when it ends; --absent that it never arrived: then its rows go out in a new batch, and are paid
+    for twice if that is wrong.
 
     \b
     Examples:

@@ -79,6 +79,7 @@ def _text(found: Status, batches: list[tuple[Batch, float | None]]) -> str:
     about = [
         ("job", f"{job.id}: {state_word(found)}"),
         ("held", "" if job.hold is None else job.hold.message),
+        *(("undecided", told) for told in _undecided(found)),
         ("model", found.spec.model),
         ("account", "" if job.account is None else job.account.name),
         ("made", moment(job.created_at)),
@@ -87,6 +88,13 @@ def _text(found: Status, batches: list[tuple[Batch, float | None]]) -> str:
     ]
     lines = [_line(batch, until) for batch, until in batches]
     return facts(about) + (f"\n\n{table(_HEAD, lines, _NUMBERS)}" if lines else "")
+
+
+def _undecided(found: Status) -> list[str]:
+    from overnight.types import BatchState
+
+    held = (batch for batch in found.view.open if batch.state is BatchState.HELD)
+    return [f"batch {batch.id}: {batch.failure.message}" for batch in held if batch.failure is not None]
 
 
 def _line(batch: Batch, until: float | None) -> tuple[str, ...]:
