@@ -108,3 +108,9 @@ def test_a_cache_hit_in_a_batch_of_vertex_has_the_discount_of_the_cache_and_no_o
     tiered = prices("vertex", "gemini-2.5-pro", NOW)
     cached = [rates.cached for _, rates in tiered.batch.above]
     assert cached == [rates.cached for _, rates in tiered.standard.above] != []
+
+
+def test_gemini_has_the_batch_prices_of_google():
+    assert prices("gemini", "gemini-2.5-flash", NOW).batch == usd(0.15, 0.03, 1.25)
+    assert prices("gemini", "gemini-3.6-flash", NOW).batch == usd(0.375, 0.0375, 1.875)
+    assert prices("gemini", "gemini-embedding-001", NOW).batch is None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FREE: Final = Rates(0, 0, 0)
 PICO_PER_MTOK: Final = 1_000_000  # US$ 1 per million tokens is 1,000,000 pico-dollars a token
 _BATCH: Final = {"processing": "batch"}
-_LISTED: Final = {"openai": "openai", "anthropic": "anthropic", "vertex": "google"}
+_LISTED: Final = {"openai": "openai", "anthropic": "anthropic", "gemini": "google", "vertex": "google"}
 """Our provider -> the list's."""
 _SNAPSHOT: Final = re.compile(r"-20\d{6}$")
 """What Anthropic adds to a model's name for its dated snapshot."""

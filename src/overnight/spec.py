@@ -136,7 +136,7 @@ class Spec(Struct, frozen=True):
     base_url: Annotated[str | None, Meta(description="Where the API is, when not the provider's own.")] = None
     api_version: Annotated[
         str | None,
-        Meta(description="Version of the API, where it has several (Anthropic: the anthropic-version header)."),
+        Meta(description="Version of the API, where it has several (Anthropic: the header; Gemini: v1beta)."),
     ] = None
     betas: Annotated[
         tuple[str, ...], Meta(description="Beta features to ask for (Anthropic: output-300k-2026-03-24 and others).")

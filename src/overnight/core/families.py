@@ -1,8 +1,8 @@
 """Model families: what each takes, as far as it is certain. The rest passes and is left to the provider.
 
 Sources: OpenAI's guides for reasoning models, the latest model and deployment; Anthropic's for models, adaptive
-thinking and migration (as of November 2026); their answers to refused parameters. Models behind another base URL belong
-to no family.
+thinking and migration; Google's for models and thinking (as of November 2026); their answers to refused parameters.
+Models behind another base URL belong to no family.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-HOSTS: Final = {"openai": "api.openai.com", "anthropic": "api.anthropic.com", "vertex": "googleapis.com"}
+HOSTS: Final = {
+    "openai": "api.openai.com",
+    "anthropic": "api.anthropic.com",
+    "gemini": "generativelanguage.googleapis.com",
+    "vertex": "googleapis.com",
+}
 
 
 class Thinking(Enum):
@@ -34,6 +39,7 @@ class Family:
     limit_name: str  # field of chat completions that limits the output
     longest: int = 16_384
     refused: frozenset[str] = frozenset()  # parameters refused whatever else is set
+    samples: bool = False  # takes parameters of sampling even while it reasons
 
 
 _NO_EFFORT: Final = frozenset({"reasoning_effort"})
@@ -59,6 +65,13 @@ CLAUDE_4_7: Final = Family("claude 4.7 and 4.8", Thinking.OFF, "max_tokens", 128
 CLAUDE_5: Final = Family("claude-5", Thinking.UNSURE, "max_tokens", 128_000, _NO_SAMPLING)
 CLAUDE_THINKING: Final = Family("claude that always thinks", Thinking.ALWAYS, "max_tokens", 128_000, _NO_SAMPLING)
 
+GEMINI_2: Final = Family("gemini up to 2.0", Thinking.NEVER, "max_tokens", 8_192, _NO_EFFORT)
+GEMINI_LITE: Final = Family("gemini-2.5-flash-lite", Thinking.OFF, "max_tokens", 65_536, samples=True)
+GEMINI_FLASH: Final = Family("gemini-2.5-flash", Thinking.ON, "max_tokens", 65_536, samples=True)
+GEMINI_PRO: Final = Family("gemini-2.5-pro", Thinking.ALWAYS, "max_tokens", 65_536, samples=True)
+GEMINI_3: Final = Family("gemini-3 and later", Thinking.ALWAYS, "max_tokens", 65_536, samples=True)
+
+_GEMINI = re.compile(r"gemini-(\d+)(?:\.(\d+))?(?:-(.+))?")
 _CLAUDE = re.compile(r"claude-([a-z]+)-(\d+)(?:-(\d{1,2}))?(?:-.*)?")
 _GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(o?)(?:-(.+))?")
 _O = re.compile(r"o\d+(?:-.+)?")
@@ -80,6 +93,8 @@ def family(provider: str, model: str, base_url: str | None = None) -> Family:
         return GENERIC
     if provider == "anthropic":
         return _claude(model)
+    if provider in {"gemini", "vertex"}:
+        return _gemini(model.rpartition("/")[2])
     name = model.removeprefix("ft:").partition(":")[0]
     if name.startswith("text-embedding-"):
         return ADA if name.startswith("text-embedding-ada") else EMBEDDING
@@ -100,6 +115,23 @@ def _gpt_5(minor: int, variant: str) -> Family:
     if minor == 0 or variant.startswith(("pro", "codex")):
         return GPT_5
     return GPT_5_OFF if minor in _OFF_BY_DEFAULT else GPT_5_LATER
+
+
+def _gemini(model: str) -> Family:
+    """By the version; a name without one (`gemini-flash-latest`) is that of a late model."""
+    if "embedding" in model:
+        return EMBEDDING
+    matched = _GEMINI.fullmatch(model)
+    if matched is None:
+        return GEMINI_3
+    version, variant = (int(matched[1]), int(matched[2] or 0)), matched[3] or ""
+    if version >= (3, 0):
+        return GEMINI_3
+    if version < (2, 5):
+        return GEMINI_2
+    if variant.startswith("flash-lite"):
+        return GEMINI_LITE
+    return GEMINI_PRO if variant.startswith("pro") else GEMINI_FLASH
 
 
 def _claude(model: str) -> Family:

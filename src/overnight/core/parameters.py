@@ -8,6 +8,7 @@ it is.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +30,7 @@ _CHAT, _RESPONSES, _EMBEDDINGS = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMB
 _MESSAGES, _GENERATE, _EMBED = Endpoint.MESSAGES, Endpoint.GENERATE, Endpoint.EMBED
 GENERATING: Final = frozenset({_CHAT, _RESPONSES, _MESSAGES, _GENERATE})
 """Endpoints whose answers are text that a model writes, and whose output is limited."""
+_WRITTEN_BY_OPENAI: Final = frozenset({_CHAT, _RESPONSES})
 _OPENAI: Final = {
     "chat": _CHAT,
     "responses": _RESPONSES,
@@ -101,25 +103,25 @@ TABLE: Final[Mapping[str, Parameter]] = {
     LIMIT: Parameter(GENERATING, _number(1, whole=True)),
     "temperature": Parameter(GENERATING, _number(0, 2)),
     "top_p": Parameter(GENERATING, _number(0, 1)),
-    "top_k": Parameter(frozenset({_MESSAGES}), _number(1, whole=True)),
-    "seed": Parameter(frozenset({_CHAT}), _whole),
-    "stop": Parameter(frozenset({_CHAT, _MESSAGES}), _stop),
-    "presence_penalty": Parameter(frozenset({_CHAT}), _number(-2, 2)),
-    "frequency_penalty": Parameter(frozenset({_CHAT}), _number(-2, 2)),
+    "top_k": Parameter(frozenset({_MESSAGES, _GENERATE}), _number(1, whole=True)),
+    "seed": Parameter(frozenset({_CHAT, _GENERATE}), _whole),
+    "stop": Parameter(frozenset({_CHAT, _MESSAGES, _GENERATE}), _stop),
+    "presence_penalty": Parameter(frozenset({_CHAT, _GENERATE}), _number(-2, 2)),
+    "frequency_penalty": Parameter(frozenset({_CHAT, _GENERATE}), _number(-2, 2)),
     "logit_bias": Parameter(frozenset({_CHAT}), _mapping),
     "logprobs": Parameter(GENERATING - {_MESSAGES}, _switch),
     "top_logprobs": Parameter(GENERATING - {_MESSAGES}, _number(0, 20, whole=True)),
     "reasoning_effort": Parameter(GENERATING, _one_of(*EFFORTS)),
-    "verbosity": Parameter(GENERATING - {_MESSAGES}, _one_of("low", "medium", "high")),
+    "verbosity": Parameter(_WRITTEN_BY_OPENAI, _one_of("low", "medium", "high")),
     "tools": Parameter(GENERATING, _list),
     "tool_choice": Parameter(GENERATING, _anything),
-    "parallel_tool_calls": Parameter(GENERATING, _switch),
-    "store": Parameter(GENERATING - {_MESSAGES}, _switch),
-    "metadata": Parameter(GENERATING - {_MESSAGES}, _mapping),
-    "prompt_cache_key": Parameter(GENERATING - {_MESSAGES}, _text),
-    "safety_identifier": Parameter(GENERATING, _text),
+    "parallel_tool_calls": Parameter(GENERATING - {_GENERATE}, _switch),
+    "store": Parameter(_WRITTEN_BY_OPENAI, _switch),
+    "metadata": Parameter(_WRITTEN_BY_OPENAI, _mapping),
+    "prompt_cache_key": Parameter(_WRITTEN_BY_OPENAI, _text),
+    "safety_identifier": Parameter(GENERATING - {_GENERATE}, _text),
     "truncation": Parameter(frozenset({_RESPONSES}), _one_of("auto", "disabled")),
-    "dimensions": Parameter(frozenset({_EMBEDDINGS}), _number(1, whole=True)),
+    "dimensions": Parameter(frozenset({_EMBEDDINGS, _EMBED}), _number(1, whole=True)),
     "user": Parameter(frozenset({*_OPENAI.values(), _MESSAGES}), _text),
 }
 
@@ -166,7 +168,9 @@ def checked(spec: Spec, provider: str, model: str, base_url: str | None = None) 
     if "logprobs" in spec.extra and endpoint in GENERATING:
         given.setdefault("logprobs", True)
     _family_takes(given, kind, model)
-    _messages_take(given, spec, provider, kind)
+    _api_has(spec, provider)
+    if PROVIDERS[provider].dialect == "anthropic" and kind is not GENERIC:
+        _messages_take(given, spec)
     if official(provider, base_url) and endpoint is _RESPONSES and given.get(LIMIT, 16) < LEAST_RESPONSES_LIMIT:
         raise UsageError(f"`parameters.{LIMIT}`: /v1/responses takes {LEAST_RESPONSES_LIMIT} or more")
     return given
@@ -218,7 +222,7 @@ def _family_takes(given: Mapping[str, Any], kind: Family, model: str) -> None:
     for name in given:
         if name in kind.refused:
             raise UsageError(f"`parameters.{name}`: model {model} ({kind.name}) does not take it; leave it out")
-        if name in _SAMPLING and _thinks(kind, given.get("reasoning_effort")):
+        if name in _SAMPLING and not kind.samples and _thinks(kind, given.get("reasoning_effort")):
             remedy = "leave it out"
             if kind.thinking is not Thinking.ALWAYS:
                 remedy += " or set `reasoning_effort: none`"
@@ -227,18 +231,23 @@ def _family_takes(given: Mapping[str, Any], kind: Family, model: str) -> None:
             )
 
 
-def _messages_take(given: Mapping[str, Any], spec: Spec, provider: str, kind: Family) -> None:
+def _api_has(spec: Spec, provider: str) -> None:
+    """Features and versions that an API can be asked for."""
+    dialect = PROVIDERS[provider].dialect
+    for name, dialects in (("betas", {"anthropic"}), ("api_version", {"anthropic", "gemini"})):
+        if getattr(spec, name) and dialect not in dialects:
+            raise UsageError(f"`{name}`: the API of {provider} has no such thing; leave it out")
+    if dialect == "gemini" and spec.api_version and not re.fullmatch(r"v\d+(alpha|beta)?", spec.api_version):
+        raise UsageError(f"`api_version`: {provider} has versions like v1 and v1beta")
+
+
+def _messages_take(given: Mapping[str, Any], spec: Spec) -> None:
     """What Anthropic takes of any of its models."""
-    if PROVIDERS[provider].dialect != "anthropic":
-        for name in ("betas", "api_version"):
-            if getattr(spec, name):
-                raise UsageError(f"`{name}`: the API of {provider} has no such thing; leave it out")
-        return
     most = LONG_OUTPUT if LONG_OUTPUT_BETA in spec.betas else LONGEST_OUTPUT
-    if kind is not GENERIC and given.get(LIMIT, 0) > most:
+    if given.get(LIMIT, 0) > most:
         more = "" if most == LONG_OUTPUT else f", and {LONG_OUTPUT:,} with `betas: [{LONG_OUTPUT_BETA}]`"
         raise UsageError(f"`parameters.{LIMIT}`: no model of Anthropic writes more than {most:,} tokens{more}")
-    if kind is not GENERIC and {"temperature", "top_p"} <= given.keys():
+    if {"temperature", "top_p"} <= given.keys():
         raise UsageError("`parameters.top_p`: models of Anthropic take it or `temperature`; leave one of them out")
 
 
