@@ -177,6 +177,7 @@ class Workspace:
             base_url=spec.base_url or access.base_url,
             proxy=config.proxy,
             create_timeout=spec.policy.create_timeout,
+            limits=access.known.limits,
         )
 
 

@@ -16,7 +16,7 @@ from overnight.spec import BatchSize, Policy, Prompt, Spec
 from overnight.testing.crashes import World
 from overnight.testing.plays import Stage, Verdict, play, set_stage
 from overnight.testing.vertex_direct import DirectVertex
-from overnight.testing.vertex_fake import RATES, FakeVertex, Quirks
+from overnight.testing.vertex_fake import RATES, FakeVertex, Quirks, Refused
 from overnight.testing.virtual_time import VirtualClock
 from overnight.types import JobTotals
 from tests.engine.acting import totals_of
@@ -101,6 +101,22 @@ def test_a_canceled_job_keeps_what_had_ended(tmp_path: Path) -> None:
     assert set(verdict.statuses) == {"succeeded", "canceled"}
     assert stage.clock.elapsed() > 600
     assert stage.fake.calls.count("create") == 2
+
+
+def test_a_cancel_that_is_too_much_for_now_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = staged(tmp_path, Quirks())
+    stage.cancel_after = 30.0
+    cancel, refused = stage.fake.cancel, iter([True, True])
+
+    def busy(*asked: str) -> dict[str, object]:
+        if next(refused, False):
+            raise Refused(429, "RESOURCE_EXHAUSTED", "Quota exceeded.")
+        return cancel(*asked)
+
+    monkeypatch.setattr(stage.fake, "cancel", busy)
+    verdict, _ = judged(stage, play(stage))
+    assert verdict.statuses["canceled"] > 0
+    assert verdict.booked == verdict.invoice
 
 
 def test_a_service_that_may_not_write_to_the_bucket_holds_the_job(tmp_path: Path) -> None:
