@@ -168,6 +168,25 @@ class Http:
 
         return await self._patiently(once)
 
+    async def post_harmless(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """POST of JSON that may arrive twice without harm, tried again where that may help."""
+        return await self._patiently(
+            lambda: self._send("POST", path, 120.0, data=body, content_type="application/json", more=headers)
+        )
+
+    async def post_part(self, path: str, file: BinaryIO, size: int, headers: Mapping[str, str]) -> Answer:
+        """POST of the next `size` bytes of an open file, exactly once: what became of it is for the caller to ask."""
+        async with self._uploads:
+            return await self._send(
+                "POST",
+                path,
+                120.0 + size / 100_000,
+                data=_pieces(file, size),
+                size=size,
+                content_type="application/octet-stream",
+                more=headers,
+            )
+
     async def download(self, path: str, write: Callable[[bytes], object], *, timeout: float = 3600.0) -> Answer:
         """GET once; the body of a 2xx goes to `write` in a worker thread, chunk by chunk, and not into the answer.
         Raises `ProviderError` when the connection ends before the body does."""
@@ -209,8 +228,11 @@ class Http:
         accept: str | None = None,
         alone: bool = False,
         write: Callable[[bytes], object] | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> Answer:
-        headers = {"content-type": content_type} if content_type else {}
+        headers = dict(more or {})
+        if content_type:
+            headers["content-type"] = content_type
         if accept:
             headers["accept"] = accept
         if size is not None:
@@ -346,12 +368,18 @@ def _multipart(boundary: str, fields: Sequence[tuple[str, str]], filename: str) 
 async def _parts(head: bytes, file: BinaryIO, size: int, tail: bytes) -> AsyncIterator[bytes]:
     """A generator, so that nothing below can send the file twice."""
     yield head
-    left = size
-    while chunk := await asyncio.to_thread(file.read, CHUNK):
-        left -= len(chunk)
-        if left < 0:
-            break
-        yield chunk
-    if left:
-        raise ConnectionError("the file is not as long as it was")
+    async for piece in _pieces(file, size):
+        yield piece
+    if await asyncio.to_thread(file.read, 1):
+        raise ConnectionError("the file is longer than it was")
     yield tail
+
+
+async def _pieces(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+    left = size
+    while left:
+        piece = await asyncio.to_thread(file.read, min(CHUNK, left))
+        if not piece:
+            raise ConnectionError("the file is not as long as it was")
+        left -= len(piece)
+        yield piece
