@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_files_stay_where_that_is_wished(fake: FakeVertex, place: Path) -> None:
         "batch: {rows: 20}",
     ]
     (place / "job.yaml").write_text("\n".join([*fields, "policy: {keep_remote: true}"]))
-    done = call("run", "job.yaml", "-o", "out.csv", "--yes")
+    done = call("run", "job.yaml", "-o", "out.csv", "--yes", "--vertex-bucket", bucket)
     assert done.code == 0, done.err
     kept = [name.rpartition("/")[2] for name in fake.stored]
     assert kept.count("predictions.jsonl") == 2

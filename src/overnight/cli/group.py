@@ -81,6 +81,7 @@ def _settings(*, hidden: bool) -> list[click.Parameter]:
         option("log-level", "LEVEL", "How much is logged: debug, info, warning or error."),
         option("log-file", "FILE", "Where the log goes; default overnight.log in the home."),
         option("proxy", "URL", "HTTP proxy for providers, never for this machine."),
+        option("vertex-bucket", "URL", "Where Vertex AI reads and writes: gs://BUCKET/FOLDER."),
     ]
 
 
