@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +50,8 @@ def test_a_job_from_rows_to_answers(fake: FakeVertex, place: Path) -> None:
     assert [attempt["kind"] for attempt in shown["attempts"]] == ["transient", None]
 
 
-def test_files_stay_where_that_is_wished(fake: FakeVertex, place: Path) -> None:
+def test_files_stay_where_that_is_wished(fake: FakeVertex, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVERNIGHT_VERTEX_BUCKET")
     fields = [
         "source: rows.csv",
         "key: id",
@@ -60,7 +60,7 @@ def test_files_stay_where_that_is_wished(fake: FakeVertex, place: Path) -> None:
         "batch: {rows: 20}",
     ]
     (place / "job.yaml").write_text("\n".join([*fields, "policy: {keep_remote: true}"]))
-    done = call("run", "job.yaml", "-o", "out.csv", "--yes", "--vertex-bucket", bucket)
+    done = call("run", "job.yaml", "-o", "out.csv", "--yes", "--vertex-bucket", f"gs://{BUCKET}")
     assert done.code == 0, done.err
     kept = [name.rpartition("/")[2] for name in fake.stored]
     assert kept.count("predictions.jsonl") == 2
