@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from overnight.core.cost import Rates, cost
 from overnight.testing.books import Books, Execution, NoAnswer, advance
+from overnight.testing.gemini_rows import Answering, echo
 from overnight.testing.vertex_jobs import OPEN, CannotImport, FakeJob, Quirks, rows_of
-from overnight.testing.vertex_rows import Answering, Row, echo, end
+from overnight.testing.vertex_rows import Row, end
 from overnight.types import PicoUSD
 from overnight.wire import vertex as wire
 from overnight.wire.custom_ids import split_custom_id
