@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overnight.testing.vertex_jobs import CannotImport, Quirks, rows_of
 from overnight.testing.gemini_rows import echo
+from overnight.testing.vertex_jobs import CannotImport, Quirks, rows_of
 from overnight.testing.vertex_rows import Row, end
 from overnight.types import Endpoint, FailureKind, FileId, Outcome, RemoteState, Tag, Tokens
 from overnight.wire import vertex as wire
