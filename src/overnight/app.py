@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from overnight.access import Access
 from overnight.clock import SystemClock
@@ -16,6 +17,9 @@ from overnight.errors import UsageError
 from overnight.ports import Blobs, Clock, Journal, ObjectStore, Provider, Store, Upstream
 from overnight.spec import Spec
 from overnight.types import JobId, Limits
+
+if TYPE_CHECKING:
+    from overnight.providers.openai import OpenAIProvider
 
 HOME_ID = "home-id"  # the blob that holds it
 
@@ -138,14 +142,14 @@ class Workspace:
                 create_timeout=spec.policy.create_timeout,
                 limits=known.limits,
             )
-        from overnight.providers.openai import OpenAIProvider
-
-        return OpenAIProvider(
+        version = spec.api_version or access.version
+        return _openai_kin(known.speaks, version)(
             key,
             url,
             name=name,
             organization=access.organization,
             project=access.project,
+            version=version,
             proxy=self.config.proxy,
             create_timeout=spec.policy.create_timeout,
             limits=known.limits,
@@ -179,6 +183,27 @@ class Workspace:
             create_timeout=spec.policy.create_timeout,
             limits=access.known.limits,
         )
+
+
+def _openai_kin(name: str, version: str | None) -> type[OpenAIProvider]:
+    """The adapter of an API made after OpenAI's, or of that one."""
+    from overnight.providers.azure import V1, AzureProvider, DatedAzureProvider
+    from overnight.providers.groq import GroqProvider
+    from overnight.providers.mistral import MistralProvider
+    from overnight.providers.openai import OpenAIProvider
+    from overnight.providers.together import TogetherProvider
+
+    match name:
+        case "azure":
+            return AzureProvider if version in {None, V1} else DatedAzureProvider
+        case "mistral":
+            return MistralProvider
+        case "groq":
+            return GroqProvider
+        case "together":
+            return TogetherProvider
+        case _:
+            return OpenAIProvider
 
 
 GOOGLE_STORAGE = "https://storage.googleapis.com"
