@@ -73,13 +73,15 @@ def boot_seconds() -> float:
 class Http:
     """One API behind one base URL. Calls return an `Answer` whatever its status, and raise `ProviderError` (transient,
     without a status) where no whole answer came. Paths are relative to the base URL and start with `/`. `authorize` is
-    asked before every request for the headers that authorize it, and may raise errors of its own."""
+    asked before every request for the headers that authorize it, and may raise errors of its own; `query` goes with
+    every request."""
 
     def __init__(
         self,
         base_url: str,
         headers: Mapping[str, str],
         *,
+        query: Mapping[str, str] | None = None,
         proxy: str | None = None,
         connect_timeout: float = 15.0,
         read_timeout: float = 120.0,
@@ -100,6 +102,7 @@ class Http:
         self._uploads = asyncio.Semaphore(UPLOADS)
         self._elapsed = elapsed
         self._authorize = authorize
+        self._query = query or {}
         self._shared: aiohttp.ClientSession | None = None
         self._single: aiohttp.ClientSession | None = None
 
@@ -246,7 +249,7 @@ class Http:
                 session.request(
                     method,
                     self.base_url + path,
-                    params=query,
+                    params={**self._query, **(query or {})} or None,
                     data=data,
                     headers=headers,
                     proxy=self._proxy,

@@ -3,6 +3,7 @@ have in common. Every failure says what was being done, and never shows the key.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -31,21 +32,32 @@ class Spoken(Protocol):
 
 class Calls:
     """One API. `batches` is the path of its list of batches, `cursor` the parameter that names the last id of the page
-    before, `limit` how many batches a page may hold."""
+    before (`page`: the number of the page), `limit` how many batches a page may hold, `limited_by` the parameter that
+    says so; None: lists take no parameters and come whole."""
 
-    def __init__(self, http: Http, spoken: Spoken, key: str, batches: str, cursor: str, limit: int) -> None:
+    def __init__(
+        self,
+        http: Http,
+        spoken: Spoken,
+        key: str,
+        batches: str,
+        cursor: str,
+        limit: int,
+        limited_by: str | None = "limit",
+    ) -> None:
         self.http = http
         self._spoken = spoken
         self._key = key
         self._batches = batches
         self._cursor = cursor
-        self._limit = str(limit)
+        self._limit = limit
+        self._limited_by = limited_by
 
     async def newest(self, since: float, doing: str) -> AsyncGenerator[RemoteBatch, None]:
         """Every batch made at or after `since`, and some before. The list has no filter; it is read newest first until
         it is older than that, and to its end where it turns out not to be sorted so."""
         newest_first, last = True, float("inf")
-        async with aclosing(self.pages(self._batches, {"limit": self._limit}, doing)) as pages:
+        async with aclosing(self.pages(self._batches, {}, doing, self._limit)) as pages:
             async for page in pages:
                 for batch in (self.batch(document, doing) for document in page):
                     yield batch
@@ -60,7 +72,7 @@ class Calls:
         doing = "look at the batches"
         wanted, found = set(ids), dict[RemoteId, RemoteBatch]()
         if len(wanted) > 1:
-            async with aclosing(self.pages(self._batches, {"limit": "100"}, doing)) as pages:
+            async with aclosing(self.pages(self._batches, {}, doing, 100)) as pages:
                 async for page in pages:
                     batches = [self.batch(document, doing) for document in page]
                     new = {batch.id: batch for batch in batches if batch.id in wanted}
@@ -79,27 +91,34 @@ class Calls:
         return f"{self._batches}/{quoted(remote_id)}"
 
     async def pages(
-        self, path: str, query: Mapping[str, str], doing: str
+        self, path: str, query: Mapping[str, str], doing: str, limit: int
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """Every page of a list. Raises where a page is no list or brings again what came before: then what was read is
-        no complete listing."""
+        """Every page of a list, of at most `limit` entries. Raises where a page is no list or brings again what came
+        before: then what was read is no complete listing."""
         seen: set[str] = set()
-        cursor: dict[str, str] = {}
-        while True:
-            document = self.document(await self.http.get(path, {**query, **cursor}), doing)
-            page = document.get("data")
-            if not isinstance(page, list) or not all(isinstance(each, dict) and each.get("id") for each in page):
-                raise self.error(Failure(FailureKind.PERMANENT, "the answer is no list object"), doing)
-            more = document.get("has_more")
+        asked = {} if self._limited_by is None else {**query, self._limited_by: str(limit)}
+        for number in itertools.count(1):
+            page, more = self._page(await self.http.get(path, asked), doing)
             fresh = [each for each in page if each["id"] not in seen]
             if more and not fresh:
                 raise self.error(Failure(FailureKind.PERMANENT, "the list does not go on"), doing)
             seen.update(str(each["id"]) for each in fresh)
             if fresh:
                 yield fresh
-            if not fresh or more is False:
+            if not fresh or more is False or self._limited_by is None:
                 return
-            cursor = {self._cursor: str(page[-1]["id"])}
+            asked[self._cursor] = str(number) if self._cursor == "page" else str(page[-1]["id"])
+
+    def _page(self, answer: Answer, doing: str) -> tuple[list[dict[str, Any]], bool | None]:
+        """The entries, bare or in an object, and whether there are more, where it says."""
+        told = self._json(answer, doing)
+        page, more = told, None
+        if isinstance(told, dict):
+            page = told["data"] if "data" in told else told.get("value")  # Azure has either
+            more = told.get("has_more")
+        if not isinstance(page, list) or not all(isinstance(each, dict) and each.get("id") for each in page):
+            raise self.error(Failure(FailureKind.PERMANENT, "the answer is no list object"), doing)
+        return page, more
 
     def batch(self, document: object, doing: str) -> RemoteBatch:
         """The batch. Raises `ProviderError` where it is none."""
@@ -110,15 +129,18 @@ class Calls:
 
     def document(self, answer: Answer, doing: str) -> dict[str, Any]:
         """The JSON object of a 2xx answer. Raises `ProviderError` for everything else."""
-        if not 200 <= answer.status < 300:
-            raise self.error(self.refusal(answer), doing)
-        try:
-            document = orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
-            document = None
+        document = self._json(answer, doing)
         if not isinstance(document, dict):
             raise self.error(self._spoken.not_json_failure(answer.status, answer.body), doing)
         return document
+
+    def _json(self, answer: Answer, doing: str) -> Any:
+        if not 200 <= answer.status < 300:
+            raise self.error(self.refusal(answer), doing)
+        try:
+            return orjson.loads(answer.body)
+        except orjson.JSONDecodeError:
+            raise self.error(self._spoken.not_json_failure(answer.status, answer.body), doing) from None
 
     def refusal(self, answer: Answer) -> Failure:
         """What an answer that is no 2xx means."""

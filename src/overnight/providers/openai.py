@@ -6,7 +6,8 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -15,8 +16,9 @@ from overnight.errors import ProviderError
 from overnight.http import Http
 from overnight.ports import BlobWriter, Search, Submission
 from overnight.providers.accounts import account_of, own_server, stranger
-from overnight.providers.calls import Calls, quoted
+from overnight.providers.calls import Calls, Spoken, quoted
 from overnight.providers.downloads import Sink, fetch
+from overnight.providers.lines import Line, in_other_lines
 from overnight.types import Account, Failure, FailureKind, FileId, Limits, Proof, RemoteBatch, RemoteId
 from overnight.wire import openai as wire
 
@@ -28,9 +30,24 @@ LOOKS = 6  # for a fresh file to be seen, over about half a minute
 
 
 class OpenAIProvider:
-    """`ports.Provider` over HTTP. `create_timeout`: seconds after which no byte of a create leaves any more."""
+    """`ports.Provider` over HTTP. `create_timeout`: seconds after which no byte of a create leaves any more. What an
+    API made after this one does otherwise, its class says (`azure`, `mistral`, `groq`, `together`)."""
 
     dialect = "openai"
+    proof: Proof = "tag"
+    spoken: Spoken = wire
+    root = ""
+    """Appended to a base URL that is nothing but a host."""
+    batches = "/batches"
+    uploads = "/files"
+    cursor = "after"
+    limited_by: str | None = "limit"
+    """How its lists are read (`calls.Calls`)."""
+    most_files = 1_000
+    """In a page of a list."""
+    looks = LOOKS
+    line: Line | None = None
+    """What becomes of a shard's lines on their way."""
 
     def __init__(
         self,
@@ -40,31 +57,67 @@ class OpenAIProvider:
         name: str = "openai",
         organization: str | None = None,
         project: str | None = None,
+        version: str | None = None,
         proxy: str | None = None,
         create_timeout: float = 120.0,
         limits: Limits = LIMITS,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        transport: Callable[..., Http] = Http,
     ) -> None:
         self.name = name
         self.limits = limits
-        self.proof: Proof = "tag"
         self.short_polling = False
-        headers = {"authorization": f"Bearer {api_key}"}
-        if organization:
-            headers["openai-organization"] = organization
-        if project:
-            headers["openai-project"] = project
-        self._http = Http(base_url, headers, proxy=proxy, sleep=sleep, jitter=jitter)
-        self._calls = Calls(self._http, wire, api_key, "/batches", "after", 100)
+        self._http = transport(
+            self.address(base_url, version),
+            self.headers(api_key, organization, project),
+            query=self.query(version),
+            proxy=proxy,
+            sleep=sleep,
+            jitter=jitter,
+        )
+        self._calls = Calls(self._http, self.spoken, api_key, self.batches, self.cursor, 100, self.limited_by)
         self._create_timeout = create_timeout
         self._sleep = sleep
+
+    # -------------------------------------------------------------------------------- what others do otherwise
+
+    def address(self, base_url: str, version: str | None) -> str:
+        """Where the API is."""
+        return base_url if urlsplit(base_url).path.strip("/") else base_url.rstrip("/") + self.root
+
+    def headers(self, api_key: str, organization: str | None, project: str | None) -> dict[str, str]:
+        """What every request carries."""
+        named = {"openai-organization": organization, "openai-project": project}
+        return {"authorization": f"Bearer {api_key}", **{name: value for name, value in named.items() if value}}
+
+    def query(self, version: str | None) -> dict[str, str]:
+        """What the address of every request carries."""
+        return {}
+
+    def form(self, filename: str) -> list[tuple[str, str]]:
+        """Fields of an upload, before the file."""
+        return [("purpose", "batch")]
+
+    def is_ready(self, file: Mapping[str, Any]) -> bool:
+        """Whether a batch can be made of an uploaded file that is seen so."""
+        return True
+
+    def asked(self, submission: Submission) -> dict[str, Any]:
+        """The body of a create."""
+        return {
+            "input_file_id": submission.file_id,
+            "endpoint": submission.endpoint,
+            "completion_window": "24h",
+            "metadata": {**submission.metadata, wire.TAG_KEY: submission.tag},
+        }
 
     # ----------------------------------------------------------------------------------------- account
 
     async def identify(self, known_batch: RemoteId | None, known_file: FileId | None, known: Account | None) -> Account:
         """See `ports.Provider`."""
-        answer = await self._http.get("/files", {"purpose": "batch", "limit": "1"})
+        limit = {} if self.limited_by is None else {"purpose": "batch", self.limited_by: "1"}
+        answer = await self._http.get("/files", limit)
         self._calls.document(answer, "look at the account")
         server = own_server(answer.headers)
         self.short_polling = server is not None
@@ -88,31 +141,41 @@ class OpenAIProvider:
     # ------------------------------------------------------------------------------------------- files
 
     async def upload(self, content: Callable[[], BinaryIO], size: int, filename: str) -> FileId:
-        """Store a batch input file, and wait until it is seen: a batch made too early fails."""
-        answer = await self._http.upload("/files", [("purpose", "batch")], content, size, filename)
-        document = self._calls.document(answer, "upload the batch file")
+        """Store a batch input file, and wait until it is seen and ready: a batch made too early fails."""
+        doing = "upload the batch file"
+        if self.line is not None:
+            content, size = await asyncio.to_thread(in_other_lines, content, self.line)
+        answer = await self._http.upload(self.uploads, self.form(filename), content, size, filename)
+        document = self._calls.document(answer, doing)
         file_id = document.get("id")
         if not isinstance(file_id, str) or not file_id:
-            raise self._calls.error(
-                Failure(FailureKind.PERMANENT, "the answer is no file object"), "upload the batch file"
-            )
+            raise self._calls.error(Failure(FailureKind.PERMANENT, "the answer is no file object"), doing)
         stored = document.get("bytes")
         if isinstance(stored, int) and stored != size:
             await self.delete_file(FileId(file_id))
             failure = Failure(FailureKind.TRANSIENT, f"{stored:,} of {size:,} bytes arrived", code="upload_cut")
-            raise self._calls.error(failure, "upload the batch file")
-        for look in range(LOOKS):
-            if (await self._http.get(f"/files/{quoted(file_id)}")).status != 404:
-                break
-            await self._sleep(0.5 * 2**look)
+            raise self._calls.error(failure, doing)
+        await self._until_ready(FileId(file_id), doing)
         return FileId(file_id)
+
+    async def _until_ready(self, file_id: FileId, doing: str) -> None:
+        pending = False
+        for look in range(self.looks):
+            seen = await self._http.get(f"/files/{quoted(file_id)}")
+            pending = seen.status != 404
+            if pending and self.is_ready(self._calls.document(seen, doing)):
+                return
+            await self._sleep(0.5 * 2**look)
+        if pending:
+            failure = Failure(FailureKind.TRANSIENT, "the file is not processed yet", code="file_pending")
+            raise self._calls.error(failure, doing)
 
     async def find_files(self, filename: str) -> Sequence[FileId]:
         """Our input files of that name. Complete, or it raises."""
-        query = {"purpose": "batch", "limit": "1000"}
+        query, doing = {"purpose": "batch"}, "list the files"
         return [
             FileId(document["id"])
-            async for page in self._calls.pages("/files", query, "list the files")
+            async for page in self._calls.pages("/files", query, doing, self.most_files)
             for document in page
             if document.get("filename") == filename
         ]
@@ -144,14 +207,9 @@ class OpenAIProvider:
 
     async def create(self, submission: Submission) -> RemoteBatch:
         """One POST on a connection of its own."""
-        body = {
-            "input_file_id": submission.file_id,
-            "endpoint": submission.endpoint,
-            "completion_window": "24h",
-            "metadata": {**submission.metadata, wire.TAG_KEY: submission.tag},
-        }
+        body = self.asked(submission)
         doing = "create the batch"
-        answer = await self._http.post_alone("/batches", orjson.dumps(body), timeout=self._create_timeout)
+        answer = await self._http.post_alone(self.batches, orjson.dumps(body), timeout=self._create_timeout)
         return self._calls.batch(self._calls.document(answer, doing), doing)
 
     async def find(self, search: Search) -> Sequence[RemoteBatch]:

@@ -319,6 +319,7 @@ _ANY: tuple[Decoder[Line[Any]], Judge] = (Decoder(Line[dict[str, Any]]), _judge_
 
 def _read_slowly(line: bytes, lines: Decoder[Line[Any]], judge: Judge, text: bool) -> Reply:
     document = _document(line)
+    _open_body(document)
     try:
         return _judged(lines.decode(_encoded(document)), judge, text)
     except (ValueError, RecursionError) as error:
@@ -348,6 +349,14 @@ def _document(line: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("custom_id"), str):
         raise ValueError("the line is no object with a custom_id")
     return document
+
+
+def _open_body(document: dict[str, Any]) -> None:
+    """A body that is a JSON text (Mistral's refused rows) becomes what it says."""
+    response = document.get("response")
+    if isinstance(response, dict) and isinstance(response.get("body"), str):
+        with suppress(ValueError, RecursionError):
+            response["body"] = json.loads(response["body"], parse_constant=lambda _: None)
 
 
 def _encoded(document: dict[str, Any]) -> bytes:

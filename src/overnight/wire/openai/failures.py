@@ -34,7 +34,7 @@ _QUOTA_TEXT = re.compile(
     re.IGNORECASE,
 )
 _NO_FILE_TEXT = re.compile(
-    r"(cannot|could not|can't) find (the )?file|no such (file|object)|file \S+ not found", re.IGNORECASE
+    r"(cannot|could not|can't) find (the )?file|no such (file|object)|file (\S+ )?not found", re.IGNORECASE
 )
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 _PATH = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,80}")
@@ -154,7 +154,7 @@ def _batch_kind(fields: ErrorFields) -> FailureKind:
         return FailureKind.ACCOUNT
     if fields.code == "token_limit_exceeded" or _QUOTA_TEXT.search(fields.text):
         return FailureKind.QUOTA
-    if fields.code == "invalid_request" and fields.param == "file_id":
+    if (fields.code == "invalid_request" and fields.param == "file_id") or _NO_FILE_TEXT.search(fields.text):
         return FailureKind.FILE
     return FailureKind.PERMANENT
 
