@@ -42,13 +42,19 @@ LOOKS: Final = 6  # for a fresh file to be seen, over about half a minute
 GENERATED: Final = "files/batch-"
 """Begins the id of a file that a batch made: it goes with its batch, and cannot be deleted by itself."""
 _VERSION = re.compile(r"/(v\d+(?:alpha|beta)?)/?$")
-_METHODS: Final = {Endpoint.GENERATE: "batchGenerateContent", Endpoint.EMBED: "asyncBatchEmbedContent"}
+METHODS: Final = {Endpoint.GENERATE: "batchGenerateContent", Endpoint.EMBED: "asyncBatchEmbedContent"}
 _OVER: Final = frozenset({RemoteState.ENDED, RemoteState.FAILED})
 
 
 def file_id_of(filename: str) -> FileId:
     """The id that we choose for an input file, the same for the same name: 40 characters, as many as there may be."""
     return FileId(f"files/overnight-{hashlib.sha256(filename.encode()).hexdigest()[:30]}")
+
+
+def create_body(submission: Submission) -> dict[str, Any]:
+    """What a create says; the field that names the file is written as the SDK writes it for each method."""
+    field = "file_name" if submission.endpoint == Endpoint.EMBED else "fileName"
+    return {"batch": {"inputConfig": {field: submission.file_id}, "displayName": submission.tag}}
 
 
 class GeminiProvider:
@@ -187,9 +193,8 @@ class GeminiProvider:
     async def create(self, submission: Submission) -> RemoteBatch:
         """One POST on a connection of its own."""
         doing = "create the batch"
-        body = {"batch": {"inputConfig": {"fileName": submission.file_id}, "displayName": submission.tag}}
-        model = quoted(submission.model.removeprefix("models/"))
-        path = f"/{self._version}/models/{model}:{_METHODS[Endpoint(submission.endpoint)]}"
+        model, method = quoted(submission.model.removeprefix("models/")), METHODS[Endpoint(submission.endpoint)]
+        path, body = f"/{self._version}/models/{model}:{method}", create_body(submission)
         answer = await self._http.post_alone(path, orjson.dumps(body), timeout=self._create_timeout)
         return self._calls.batch(self._calls.document(answer, doing), doing)
 
