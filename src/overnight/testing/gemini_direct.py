@@ -63,8 +63,10 @@ class DirectGemini:
         return known if sees else stranger(self.name, where)
 
     async def upload(self, content: Callable[[], BinaryIO], size: int, filename: str) -> FileId:
-        """Store the file, in one piece."""
+        """Store the file, in one piece; one that is there already is taken."""
         file_id = file_id_of(filename)
+        if await self.find_files(filename):
+            return file_id
         upload_id = self._ask(self.fake.begin, {"name": file_id, "display_name": filename}, size)
         with content() as file:
             data = file.read()
