@@ -101,7 +101,7 @@ async def poll(work: Work, batches: Sequence[Batch]) -> None:
             case RemoteState.IN_PROGRESS | RemoteState.CANCELING:
                 _tell_unknown(work, batch, remote)
                 quiet.append(evolve(batch, Polled(remote, now)))
-            case RemoteState.ENDED if _names_no_answers_yet(remote, now):
+            case RemoteState.ENDED if _names_no_answers_yet(remote, now) or _may_yet_succeed(batch, remote):
                 quiet.append(evolve(batch, Polled(remote, now)))
             case RemoteState.ENDED:
                 await work.step(batch, RemoteEnded(remote, now))
@@ -129,6 +129,14 @@ def _names_no_answers_yet(remote: RemoteBatch, now: float) -> bool:
     """It counts answers and has no file of them: taken at its word too early, they would be paid for again."""
     lately = remote.ended_at is not None and 0 <= now - remote.ended_at < FILES_LATE
     return lately and remote.output_file is None and remote.counts.succeeded > 0
+
+
+def _may_yet_succeed(batch: Batch, remote: RemoteBatch) -> bool:
+    """It says for the first time that it was canceled, and gives nothing: batches were seen that said so, and had
+    succeeded at the next look (Q-G5)."""
+    silent = remote.output_file is None and remote.error_file is None
+    said_so = batch.remote is not None and batch.remote.state is RemoteState.ENDED
+    return remote.end is Outcome.CANCELED and silent and not said_so
 
 
 def _tell_unknown(work: Work, batch: Batch, remote: RemoteBatch) -> None:
