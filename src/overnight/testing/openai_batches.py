@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from overnight.testing.openai_flavours import OPENAI, Flavour
 from overnight.testing.openai_rows import Row, prompt_tokens
 from overnight.types import Tokens
 from overnight.wire import openai as wire
@@ -55,6 +56,7 @@ class Quirks:
     cut_cleanly: bool = False  # and look whole: a shorter length is announced
     bursts: frozenset[int] = frozenset()  # of all calls: answered 503, nothing done
     names_account: bool = True  # `openai-organization` and `openai-project` in the answers
+    pending: float = 0.0  # Azure: seconds until a file is processed; a batch made of it earlier is refused
     home: str | None = None  # names itself our own server of this home
 
 
@@ -123,7 +125,7 @@ class FakeBatch:
         self.times["failed_at"] = at
 
 
-def validation_error(batch: FakeBatch, quirks: Quirks) -> dict[str, Any] | None:
+def validation_error(batch: FakeBatch, quirks: Quirks, flavour: Flavour = OPENAI) -> dict[str, Any] | None:
     """The first thing wrong with the input file, or None; then `batch.rows` are its rows."""
     if batch.data is None:
         message = f"Cannot find file {batch.input_file}, or organization {batch.account} does not have access to it."
@@ -132,7 +134,7 @@ def validation_error(batch: FakeBatch, quirks: Quirks) -> dict[str, Any] | None:
         message = f"The batch input file is larger than the {quirks.most_bytes} maximum for the model"
         return _entry("invalid_request", message)
     try:
-        batch.rows = list(_checked_rows(batch.data, batch.endpoint))
+        batch.rows = list(_checked_rows(batch.data, batch.endpoint, flavour))
     except _Invalid as invalid:
         return invalid.entry
     if not batch.rows:
@@ -157,7 +159,7 @@ class _Invalid(Exception):
         self.entry = entry
 
 
-def _checked_rows(data: bytes, endpoint: str) -> Iterator[Row]:
+def _checked_rows(data: bytes, endpoint: str, flavour: Flavour) -> Iterator[Row]:
     seen: set[str] = set()
     first_model: object = None
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -174,7 +176,7 @@ def _checked_rows(data: bytes, endpoint: str) -> Iterator[Row]:
             raise _Invalid(_entry("missing_required_parameter", "Missing custom_id.", "custom_id", number))
         if custom_id in seen:
             raise _Invalid(_entry("duplicate_custom_id", "The custom_id is not unique.", "custom_id", number))
-        if document.get("url") != endpoint:
+        if flavour.lines_name_url and flavour.endpoint(document.get("url")) != endpoint:
             message = "The URL provided for this request does not prefix-match the batch endpoint"
             raise _Invalid(_entry("invalid_url", message, "url", number))
         if not isinstance(body, dict) or not body.get("model"):

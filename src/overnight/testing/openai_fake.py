@@ -13,9 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from overnight.core.cost import Rates, cost
 from overnight.testing.books import Books, Execution, NoAnswer, advance
 from overnight.testing.openai_batches import OPEN, FakeBatch, Quirks, token_limit_error, validation_error
+from overnight.testing.openai_flavours import OPENAI, Flavour
 from overnight.testing.openai_rows import Answering, Row, echo, end
 from overnight.types import PicoUSD, Tokens
 from overnight.wire import openai as wire
@@ -41,9 +44,10 @@ class FakeFile:
     data: bytes
     created_at: float
 
-    def document(self) -> dict[str, Any]:
+    def document(self, status: str = "processed") -> dict[str, Any]:
         """The file object."""
         return wire.file_object(
+            status=status,
             id=self.id,
             size=len(self.data),
             created_at=int(self.created_at),
@@ -68,6 +72,7 @@ class FakeOpenAI(Books):
         answering: Answering = echo,
         rates: Rates = RATES,
         accounts: Mapping[str, str] | None = None,
+        flavour: Flavour = OPENAI,
     ) -> None:
         super().__init__()
         self.now = now
@@ -76,6 +81,7 @@ class FakeOpenAI(Books):
         self.rows = rows
         self.answering = answering
         self.rates = rates
+        self.flavour = flavour
         self.accounts = {KEY: "org-fake"} if accounts is None else accounts
         self.stored: dict[str, FakeFile] = {}
         self.made: dict[str, FakeBatch] = {}
@@ -102,7 +108,8 @@ class FakeOpenAI(Books):
     def file(self, key: str, id: str) -> dict[str, Any]:
         """GET /files/{id}."""
         account, _ = self._enter(key, "file")
-        return self._seen_file(account, id).document()
+        file = self._seen_file(account, id)
+        return file.document("pending" if self._is_pending(file) else "processed")
 
     def files(self, key: str, after: str | None, limit: int, purpose: str | None) -> dict[str, Any]:
         """GET /files, newest first."""
@@ -130,6 +137,7 @@ class FakeOpenAI(Books):
         """POST /batches."""
         account, number = self._enter(key, "create")
         _check_create(body)
+        self._check_file(account, str(body["input_file_id"]))
         self._check_limits(account, body)
         asked = dict(body)
         if number in self.quirks.late_creates:
@@ -153,7 +161,7 @@ class FakeOpenAI(Books):
         """GET /batches, newest first."""
         account, _ = self._enter(key, "batches")
         mine = [batch for batch in reversed(self.made.values()) if batch.account == account and self._visible(batch)]
-        return _page([batch.document(self.quirks) for batch in mine], after, min(limit, 100))
+        return _page([batch.document(self.quirks) for batch in mine], after, limit)
 
     def cancel(self, key: str, id: str) -> dict[str, Any]:
         """POST /batches/{id}/cancel."""
@@ -222,6 +230,16 @@ class FakeOpenAI(Books):
     def _visible(self, batch: FakeBatch) -> bool:
         return self.now() >= batch.created_at + self.quirks.list_lag
 
+    def _is_pending(self, file: FakeFile) -> bool:
+        return self.now() < file.created_at + self.quirks.pending
+
+    def _check_file(self, account: str, id: str) -> None:
+        file = self.stored.get(id)
+        if not self.flavour.takes_any_file and (file is None or file.account != account):
+            raise Refusal(f"File {id} not found", status=404)
+        if file is not None and self._is_pending(file):
+            raise Refusal("The input file is not processed yet.", param="input_file_id")
+
     def _check_limits(self, account: str, body: Mapping[str, Any]) -> None:
         """What may be refused at once instead of after acceptance."""
         file = self.stored.get(body["input_file_id"])
@@ -231,7 +249,10 @@ class FakeOpenAI(Books):
         if file is None or limit is None or not self.quirks.token_limit_at_create:
             return
         probe = FakeBatch("", account, body["endpoint"], file.id, None, 0.0, file.data, 0.0)
-        if validation_error(probe, self.quirks) is None and self._enqueued(account) + probe.enqueued > limit:
+        if (
+            validation_error(probe, self.quirks, self.flavour) is None
+            and self._enqueued(account) + probe.enqueued > limit
+        ):
             error = token_limit_error(probe.rows[0].body["model"], account, limit)
             raise Refusal(error["message"], status=429, code=error["code"])
 
@@ -256,12 +277,12 @@ class FakeOpenAI(Books):
 
     def _validate(self, batch: FakeBatch, at: float) -> None:
         others = self._enqueued(batch.account)
-        error = validation_error(batch, self.quirks)
+        error = validation_error(batch, self.quirks, self.flavour)
         limit = self.quirks.token_limit
         if error is None and limit is not None and others + batch.enqueued > limit:
             error = token_limit_error(batch.rows[0].body.get("model"), batch.account, limit)
         if error is not None:
-            batch.fail(at, error)
+            batch.fail(at, self.flavour.fault(error))
             return
         batch.status = "in_progress"
         batch.times["in_progress_at"] = at
@@ -314,11 +335,24 @@ class FakeOpenAI(Books):
         batch.error += [wire.error_line("batch_req_none", row.custom_id, code, message) for row in left]
         at = max(batch.times.values())
         for lines, name in ((batch.output, "output"), (batch.error, "error")):
-            data = b"".join(lines)
-            if data:
+            data = b"".join(map(self._shown, lines))
+            if data or (name == "error" and self.flavour.writes_empty_files):
                 file = self._store(batch.account, f"{batch.id}_{name}.jsonl", "batch_output", data, at)
                 setattr(batch, f"{name}_file", file.id)
         batch.output, batch.error = [], []
+
+    def _shown(self, rows: bytes) -> bytes:
+        """Rows of a file as the API writes them; what is no JSON stays as it is."""
+        if type(self.flavour).row is Flavour.row:
+            return rows
+        return b"".join(self.flavour.row(line) if _is_row(line) else line for line in rows.splitlines(keepends=True))
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _no_file(id: str) -> Refusal:
