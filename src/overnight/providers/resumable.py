@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from overnight.errors import ProviderError
-from overnight.http import Answer, Http
+from overnight.http import Http
 from overnight.providers.calls import Calls
 from overnight.types import Failure, FailureKind
 
@@ -95,7 +95,10 @@ class Upload:
             "x-goog-upload-command": "upload, finalize" if last else "upload",
         }
         answer = await self._http.post_part(url, file, length, headers)
-        self._check(answer)
+        if answer.status in (404, 410):  # the upload is forgotten, which `_look` finds as well: it begins again
+            raise self._calls.error(_UNCLEAR, DOING)
+        if answer.status >= 300:
+            raise self._calls.error(self._calls.refusal(answer), DOING)
         if answer.headers.get(_STATUS) != ("final" if last else "active"):
             raise self._calls.error(_UNCLEAR, DOING)
         self._offset += length
@@ -110,7 +113,3 @@ class Upload:
             self._offset = int(received)
         else:
             self._url, self._offset = None, 0
-
-    def _check(self, answer: Answer) -> None:
-        if answer.status >= 300:
-            raise self._calls.error(self._calls.refusal(answer), DOING)
