@@ -142,6 +142,18 @@ class Workspace:
                 create_timeout=spec.policy.create_timeout,
                 limits=known.limits,
             )
+        if known.dialect == "gemini":
+            from overnight.providers.gemini import GeminiProvider
+
+            return GeminiProvider(
+                key,
+                url,
+                name=name,
+                version=spec.api_version,
+                proxy=self.config.proxy,
+                create_timeout=spec.policy.create_timeout,
+                limits=known.limits,
+            )
         version = spec.api_version or access.version
         return _openai_kin(known.speaks, version)(
             key,
