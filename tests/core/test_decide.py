@@ -256,6 +256,14 @@ def test_no_two_submissions_that_only_their_count_tells_apart_are_on_their_way(
     assert only.actions or only.wake_at is not None
 
 
+def test_a_number_in_use_wakes_nobody_where_there_is_no_room() -> None:
+    held = out(BatchState.HELD, create_deadline=NOW)
+    ready = (rows(10, planned(1)), rows(10, planned(2)))
+    waits = {held.id: Wait(0, 9, 0, owner_dead=True, in_vain=True)}
+    terms = replace(TERMS, in_flight=1)
+    assert decide(view(open=(held,), ready=ready, unresolved=(held,)), NOW, 0, waits, terms) == Decision((), None)
+
+
 def test_many_batches_are_polled_with_one_action_and_the_ended_collected() -> None:
     due = tuple(out(BatchState.IN_PROGRESS, n) for n in range(3))
     done = actions(view(open=(*due, out(BatchState.ENDED, 9))))

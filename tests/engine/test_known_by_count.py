@@ -113,6 +113,7 @@ def test_a_create_that_never_arrived_goes_out_again_when_all_others_have_proved_
     told = events(stage)
     assert told.count("absent") == 1
     assert told.count("disproved") == min(foreign, 1)  # the last one is taken for ours until its answers tell
+    assert stage.fake.calls.count("results") <= 2 * foreign + 1  # and remembered
     assert (stage.clock.elapsed() - began > HOUR * (foreign + 1)) or not foreign
 
 

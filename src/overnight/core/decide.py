@@ -289,7 +289,7 @@ def _sending(view: JobView, now: float, terms: Terms, draft: _Draft) -> None:
         return
     room = min(terms.in_flight - len(view.open), _creates_left(view, terms))
     sent, reserved = view.totals.sent, committed(view.totals, terms.rates)
-    for batch in _distinct(view, now, terms, draft)[: max(room, 0)]:
+    for batch in _distinct(view, now, terms, draft)[:room] if room > 0 else ():
         stop = _over_limit(view, batch, sent, reserved, terms.rates)
         if stop is not None:
             draft.actions.append(HoldJob(stop))
@@ -312,13 +312,13 @@ def _distinct(view: JobView, now: float, terms: Terms, draft: _Draft) -> Sequenc
         return view.ready
     in_doubt = {batch.shard.rows for batch in view.unresolved}
     busy = {batch.shard.rows for batch in view.unresolved if _is_being_sent(batch, now, terms)}
+    if any(batch.shard.rows in busy for batch in view.ready):
+        draft.wakes.append(now + COUNT_PAUSE)
     clear: list[Batch] = []
     doubtful: list[Batch] = []
     for batch in view.ready:
         rows = batch.shard.rows
-        if rows in busy:
-            draft.wakes.append(now + COUNT_PAUSE)
-        else:
+        if rows not in busy:
             (doubtful if rows in in_doubt else clear).append(batch)
             busy.add(rows)
     return clear or doubtful
