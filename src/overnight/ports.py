@@ -402,5 +402,8 @@ class Journal(Protocol):
     def replay(self) -> Iterator[tuple[int, bytes]]:
         """`(offset, line)` of all whole lines; a torn tail is cut when the journal is opened."""
 
+    def read(self, offset: int, length: int) -> bytes:
+        """The line that `append` or `replay` placed there."""
+
     async def close(self) -> None:
         """Flush and close."""

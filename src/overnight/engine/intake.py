@@ -1,15 +1,18 @@
-"""One batch while the executor answers it: which rows are left, what is journaled, and the two result files.
+"""One batch while the executor answers it: which rows are left, what is journaled, and the result files.
 
 A journal line is a result line behind a short head: ordinal, 1 or 0 for success, then input, cached, output and
 reasoning tokens, each followed by a space. The head tells what a replay needs without reading the answer again; the
 rest goes into a result file as it is. The ordinal is the line's place in the file of requests, blank lines included.
+
+Rows are journaled as they are answered; result files are in the order of the requests.
 """
 
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
@@ -26,14 +29,15 @@ COPY_BYTES = 256 * 1024  # result lines gathered before a write
 @dataclass(frozen=True, slots=True)
 class Requests:
     """A file of checked request lines that is to be answered, and where its traces go (blob and journal names).
-    `family` is whose words the lines are in; `model` is meant where they name none."""
+    `errors` None: one result file holds all lines. `family` is whose words the lines are in; `model` is meant where
+    they name none."""
 
     id: str
     endpoint: str
     blob: str
     journal: str
     output: str
-    errors: str
+    errors: str | None
     expires_at: float
     family: str = "openai"
     model: str = ""
@@ -57,17 +61,29 @@ def journal_line(ordinal: int, succeeded: bool, tokens: Tokens | None, line: byt
     return head + line.removesuffix(b"\n")
 
 
-def _marked(marks: bytearray, ordinal: int) -> bool:
-    return ordinal < len(marks) and bool(marks[ordinal])
+class _Places:
+    """Where in the journal each answered row stands: 16 bytes a row."""
 
+    def __init__(self) -> None:
+        self._offsets = array("q")
+        self._lengths = array("q")
 
-def _mark(marks: bytearray, ordinal: int) -> bool:
-    """Set the mark; False where it was set before."""
-    if ordinal >= len(marks):
-        marks.extend(bytes(ordinal + 1 - len(marks)))
-    new = not marks[ordinal]
-    marks[ordinal] = 1
-    return new
+    def __contains__(self, ordinal: int) -> bool:
+        return ordinal < len(self._lengths) and self._lengths[ordinal] > 0
+
+    def __getitem__(self, ordinal: int) -> tuple[int, int]:
+        """Offset and length of the line."""
+        return self._offsets[ordinal], self._lengths[ordinal]
+
+    def add(self, ordinal: int, offset: int, length: int) -> bool:
+        """False where the row has its place already: the first answer counts."""
+        if ordinal in self:
+            return False
+        missing = bytes(8 * max(0, ordinal + 1 - len(self._lengths)))
+        self._offsets.frombytes(missing)
+        self._lengths.frombytes(missing)
+        self._offsets[ordinal], self._lengths[ordinal] = offset, length
+        return True
 
 
 class Intake:
@@ -94,7 +110,7 @@ class Intake:
         self._journal: Journal | None = None
         self._file: BinaryIO | None = None
         self._rows: deque[tuple[int, bytes]] = deque()
-        self._answered = bytearray()  # by ordinal: 1 where the journal held it when it was opened
+        self._answered = _Places()  # what the journal held when it was opened
         self._ordinal = 0  # of the next line to be read
         self._exhausted = False
         self._failure: BaseException | None = None
@@ -117,8 +133,7 @@ class Intake:
     def open(self) -> None:
         """Open the files and read the journal again. Blocks: call from a thread."""
         self._journal = self._journals(self.requests.journal)
-        for succeeded, tokens, _ in self._entries(self._answered):
-            self._tally(succeeded, tokens)
+        self._answered = self._replayed()
         self._file = self._blobs.open(self.requests.blob)
 
     def read(self) -> None:
@@ -130,7 +145,7 @@ class Intake:
             raise LocalError(f"the requests of {self.requests.id} cannot be read: {error.strerror}") from error
         self._exhausted = not lines
         for ordinal, line in enumerate(lines, self._ordinal):
-            if not _marked(self._answered, ordinal) and not line.isspace():
+            if ordinal not in self._answered and not line.isspace():
                 self._rows.append((ordinal, line))
         self._ordinal += len(lines)
 
@@ -169,21 +184,15 @@ class Intake:
     def settle(self) -> Finished:
         """Make the result files from the journal and say how the batch ended. Blocks: call from a thread."""
         output = _ResultFile(self._blobs, self.requests.output)
-        errors = _ResultFile(self._blobs, self.requests.errors)
+        errors = output if self.requests.errors is None else _ResultFile(self._blobs, self.requests.errors)
         with output, errors:
-            self.succeeded = self.errored = 0
-            self.tokens = Tokens()
-            answered = bytearray()
-            for succeeded, tokens, line in self._entries(answered):
-                self._tally(succeeded, tokens)
-                (output if succeeded else errors).write(line + b"\n")
-            unanswered = self._settle_unanswered(answered, errors)
+            unanswered = self._write_results(output, errors)
             return Finished(
                 end=self.end if unanswered and self.end else Outcome.SUCCEEDED,
                 counts=self._final_counts(unanswered),
                 tokens=self.tokens,
                 output=output.commit(),
-                errors=errors.commit(),
+                errors=None if errors is output else errors.commit(),
             )
 
     async def close(self) -> None:
@@ -201,20 +210,29 @@ class Intake:
         if tokens is not None:
             self.tokens += tokens
 
-    def _entries(self, answered: bytearray) -> Iterator[tuple[bool, Tokens, bytes]]:
-        """Flag, tokens and result line of every journaled row, once; `answered` is filled in on the way."""
+    def _replayed(self) -> _Places:
+        """Read the whole journal and tally it anew; where every journaled row stands."""
         assert self._journal is not None
-        for _, entry in self._journal.replay():
-            ordinal, flag, told_in, cached, told_out, reasoning, line = entry.split(b" ", 6)
-            if _mark(answered, int(ordinal)):
-                yield flag == b"1", Tokens(int(told_in), int(cached), int(told_out), int(reasoning)), line
+        places = _Places()
+        self.succeeded = self.errored = 0
+        self.tokens = Tokens()
+        for offset, entry in self._journal.replay():
+            ordinal, flag, told_in, cached, told_out, reasoning, _ = entry.split(b" ", 6)
+            if places.add(int(ordinal), offset, len(entry)):
+                self._tally(flag == b"1", Tokens(int(told_in), int(cached), int(told_out), int(reasoning)))
+        return places
 
-    def _settle_unanswered(self, answered: bytearray, errors: _ResultFile) -> int:
-        """Write an error line for every row without an answer; how many there were."""
-        unanswered = 0
+    def _write_results(self, output: _ResultFile, errors: _ResultFile) -> int:
+        """Write the line of every row, in the order of the requests; how many had no answer."""
+        assert self._journal is not None
+        answered, unanswered = self._replayed(), 0
         with self._blobs.open(self.requests.blob) as file:
             for ordinal, line in enumerate(file):
-                if _marked(answered, ordinal) or line.isspace():
+                if line.isspace():
+                    continue
+                if ordinal in answered:
+                    _, flag, *_, result = self._journal.read(*answered[ordinal]).split(b" ", 6)
+                    (output if flag == b"1" else errors).write(result + b"\n")
                     continue
                 if self.end is None:
                     raise InvariantError(f"row {ordinal} of {self.requests.id} has no answer")

@@ -273,7 +273,7 @@ def _requests(record: BatchRecord) -> Requests:
         blob=file_blob(record.input_file),
         journal=journal_blob(record.id),
         output=file_blob(result_file_id(record.id, "output")),
-        errors=file_blob(result_file_id(record.id, "error")),
+        errors=file_blob(result_file_id(record.id, "error")) if record.family == "openai" else None,
         expires_at=record.expires_at,
         family=record.family,
         model=record.model or "",
