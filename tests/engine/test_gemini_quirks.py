@@ -18,7 +18,7 @@ from overnight.testing.gemini_fake import RATES, FakeGemini, Quirks
 from overnight.testing.plays import Stage, Verdict, play, set_stage
 from overnight.testing.virtual_time import VirtualClock
 from overnight.types import JobTotals
-from tests.engine.acting import totals_of
+from tests.engine.acting import acting, totals_of
 
 ROWS = 12
 ALL = {"succeeded": ROWS}
@@ -195,3 +195,14 @@ def test_the_vectors_of_embeddings_come_home_and_are_booked_as_unpriced(tmp_path
 
 def test_the_batch_prices_of_the_fake_are_those_of_its_model() -> None:
     assert prices("gemini", "gemini-2.5-flash", VirtualClock().now()).batch == RATES
+
+
+def test_batches_that_we_deleted_say_nothing_of_the_account(tmp_path: Path) -> None:
+    spec = msgspec.structs.replace(SPEC, policy=Policy(brake=None, delete_batches=True, max_paid=1, retries=0))
+    stage = staged(tmp_path, Quirks(error_every=3), spec)
+    judged(stage, play(stage))
+    assert stage.job_id is not None
+    retried = acting(stage, lambda client, job_id: client.retry(job_id))
+    assert retried
+    verdict, _ = judged(stage, play(stage))
+    assert verdict.statuses == ALL
