@@ -1,6 +1,7 @@
 """The provider's conformance suite on Azure, Mistral, Groq and Together, over HTTP."""
 
 from contextlib import contextmanager
+from typing import ClassVar
 
 from overnight.providers.azure import AzureProvider, DatedAzureProvider
 from overnight.providers.groq import GroqProvider
@@ -16,7 +17,7 @@ from tests.providers.worlds import a_world, no_sleep, web_page
 class OfAFlavour(ProviderSuite):
     flavour: str
     made: type
-    more: dict[str, str] = {}
+    more: ClassVar[dict[str, str]] = {}
     counts = True
 
     @contextmanager

@@ -22,7 +22,7 @@ class AzureProvider(OpenAIProvider):
     """`OpenAIProvider` as Azure's v1 API has it."""
 
     root = "/openai/v1"
-    looks = 10  # at a file until it is processed: about eight minutes
+    looks = 12  # at a file until it is processed: about half an hour
 
     def address(self, base_url: str, version: str | None) -> str:
         """The resource's address with the path of the API, whichever the given one ends with."""

@@ -106,7 +106,7 @@ class FakeBatch:
             input_file_id=self.input_file,
             status=self.status,
             created_at=int(self.created_at),
-            expires_at=int(self.expires_at),
+            expires_at=int(self.created_at + quirks.window),
             model=str(model) if model else None,
             errors=self.errors,
             output_file_id=self.output_file or absent,

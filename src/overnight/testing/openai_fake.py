@@ -270,7 +270,7 @@ class FakeOpenAI(Books):
             metadata=asked.get("metadata"),
             created_at=at,
             data=file.data if file is not None and seen and not self._too_fresh(file, at) else None,
-            window=self.quirks.window,
+            window=self.quirks.window if self.flavour.expires else float("inf"),
         )
         self.made[batch.id] = batch
         return batch

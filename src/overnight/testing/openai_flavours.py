@@ -29,6 +29,7 @@ class Flavour:
     lines_name_url = True
     writes_empty_files = False  # an error file without a line
     takes_any_file = True  # a batch of a file that is not there is accepted, and fails
+    expires = True
 
     def key(self, headers: Mapping[str, str]) -> str:
         """The caller's key; header names are in small letters."""
@@ -91,6 +92,7 @@ class Azure(Flavour):
     name = "azure"
     root = "/openai/v1"
     writes_empty_files = True
+    expires = False
     codes: Final = {"invalid_url": "url_mismatch", "mismatched_model": "model_mismatch"}
 
     def __init__(self, value_lists: bool = False) -> None:

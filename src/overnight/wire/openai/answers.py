@@ -352,11 +352,17 @@ def _document(line: bytes) -> dict[str, Any]:
 
 
 def _open_body(document: dict[str, Any]) -> None:
-    """A body that is a JSON text (Mistral's refused rows) becomes what it says."""
+    """A body that is a JSON text (Mistral's refused rows) becomes what it says, in an envelope."""
     response = document.get("response")
     if isinstance(response, dict) and isinstance(response.get("body"), str):
         with suppress(ValueError, RecursionError):
-            response["body"] = json.loads(response["body"], parse_constant=lambda _: None)
+            said = json.loads(response["body"], parse_constant=lambda _: None)
+            response["body"] = said if not isinstance(said, dict) or _is_good(response) else {"error": said, **said}
+
+
+def _is_good(response: dict[str, Any]) -> bool:
+    status = response.get("status_code")
+    return isinstance(status, int) and 200 <= status < 300
 
 
 def _encoded(document: dict[str, Any]) -> bytes:
