@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 FREE: Final = Rates(0, 0, 0)
 PICO_PER_MTOK: Final = 1_000_000  # US$ 1 per million tokens is 1,000,000 pico-dollars a token
 _BATCH: Final = {"processing": "batch"}
-_LISTED: Final = {"openai": "openai", "anthropic": "anthropic", "gemini": "google", "vertex": "google"}
-"""Our provider -> the list's."""
+_LISTED: Final = {
+    **{name: name for name in ("openai", "anthropic", "mistral", "groq", "together")},
+    "gemini": "google",
+    "vertex": "google",
+}
+"""Our provider -> the list's. A deployment of Azure has a name of its own, which tells no price."""
 _SNAPSHOT: Final = re.compile(r"-20\d{6}$")
 """What Anthropic adds to a model's name for its dated snapshot."""
 

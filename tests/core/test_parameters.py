@@ -74,6 +74,21 @@ def test_families(model, name):
     assert family("openai", model, ELSEWHERE).name == family("local", model).name == "of another server"
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "base_url", "name"),
+    [
+        ("azure", "gpt-4.1", "https://r.openai.azure.com", "gpt-4o and gpt-4.1"),
+        ("azure", "reviews", "https://r.openai.azure.com/openai/v1", "of no known family"),
+        ("azure", "gpt-4.1", "https://proxy.example", "of another server"),
+        ("mistral", "mistral-small-latest", None, "of Mistral"),
+        ("groq", "openai/gpt-oss-20b", None, "of another server"),
+        ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo", None, "of another server"),
+    ],
+)
+def test_families_of_other_apis(provider, model, base_url, name):
+    assert family(provider, model, base_url).name == name
+
+
 def test_only_openais_own_hosts_are_official():
     assert official("openai", None)
     assert official("openai", "https://api.openai.com:443/v1")

@@ -17,6 +17,10 @@ HOSTS: Final = {
     "anthropic": "api.anthropic.com",
     "gemini": "generativelanguage.googleapis.com",
     "vertex": "googleapis.com",
+    "azure": "azure.com",
+    "mistral": "api.mistral.ai",
+    "groq": "api.groq.com",
+    "together": "api.together.ai",
 }
 
 
@@ -45,6 +49,13 @@ class Family:
 _NO_EFFORT: Final = frozenset({"reasoning_effort"})
 GENERIC: Final = Family("of another server", Thinking.NEVER, "max_tokens")
 UNKNOWN: Final = Family("of no known family", Thinking.UNSURE, "max_completion_tokens")
+MISTRAL: Final = Family(
+    "of Mistral",
+    Thinking.NEVER,
+    "max_tokens",
+    refused=frozenset({"seed", "logprobs", "top_logprobs", "logit_bias", "user", "dimensions"}),
+)
+"""Has other names for some of them: `random_seed`, `output_dimension`."""
 EMBEDDING: Final = Family("text-embedding", Thinking.NEVER, "max_tokens")
 ADA: Final = Family("text-embedding-ada-002", Thinking.NEVER, "max_tokens", refused=frozenset({"dimensions"}))
 OLD: Final = Family("gpt-3.5 and gpt-4", Thinking.NEVER, "max_tokens", longest=4_096, refused=_NO_EFFORT)
@@ -88,9 +99,12 @@ def official(provider: str, base_url: str | None) -> bool:
 
 
 def family(provider: str, model: str, base_url: str | None = None) -> Family:
-    """The family of a model, by its name; fine-tuned models belong to the model they were made of."""
-    if not official(provider, base_url):
+    """The family of a model, by its name; fine-tuned models belong to the model they were made of. A deployment of
+    Azure is taken for the model that it is named after."""
+    if not official(provider, base_url) or provider in {"groq", "together"}:
         return GENERIC
+    if provider == "mistral":
+        return MISTRAL
     if provider == "anthropic":
         return _claude(model)
     if provider in {"gemini", "vertex"}:
