@@ -73,7 +73,8 @@ CASES = {
     "a fresh batch is not seen": Case(Quirks(list_lag=20.0)),
     "downloads only by the path of the documentation": Case(Quirks(docs_path_only=True)),
     "downloads that end half way": Case(Quirks(cut_downloads=frozenset({0}))),
-    "busy at times": Case(Quirks(bursts=frozenset({1, 6}))),
+    "busy at times": Case(Quirks(bursts=frozenset({1, 15}))),
+    "busy when it is asked to take a batch": Case(Quirks(bursts=frozenset({9})), creates=3),
     "a create accepted, its answer lost": Case(Quirks(lost_creates=frozenset({0}))),
     "a create accepted and answered 500": Case(Quirks(failed_creates=frozenset({0}))),
     "a create accepted twice": Case(

@@ -10,7 +10,7 @@ from overnight.errors import ProviderError
 from overnight.ports import BlobWriter, Search, Submission
 from overnight.providers.accounts import account_of, stranger
 from overnight.providers.downloads import CUT, SHORT
-from overnight.providers.gemini import GENERATED, LIMITS, METHODS, create_body, file_id_of
+from overnight.providers.gemini import GENERATED, LIMITS, LOOKS, METHODS, create_body, file_id_of
 from overnight.testing.gemini_fake import KEY, ROOT, FakeGemini, NoAnswer, Refusal
 from overnight.types import (
     Account,
@@ -49,6 +49,7 @@ class DirectGemini:
         self.limits = limits
         self.short_polling = False
         self._key = key
+        self._sleep = sleep
 
     async def identify(self, known_batch: RemoteId | None, known_file: FileId | None, known: Account | None) -> Account:
         """The account behind the key: the known one where it sees what we know."""
@@ -63,7 +64,7 @@ class DirectGemini:
         return known if sees else stranger(self.name, where)
 
     async def upload(self, content: Callable[[], BinaryIO], size: int, filename: str) -> FileId:
-        """Store the file, in one piece; one that is there already is taken."""
+        """Store the file, in one piece, and wait until it is seen; one that is there already is taken."""
         file_id = file_id_of(filename)
         if await self.find_files(filename):
             return file_id
@@ -71,6 +72,10 @@ class DirectGemini:
         with content() as file:
             data = file.read()
         self._ask(lambda key: self.fake.piece(upload_id, 0, data, True))
+        for look in range(LOOKS):
+            if await self.find_files(filename):
+                break
+            await self._sleep(0.5 * 2**look)
         return file_id
 
     async def create(self, submission: Submission) -> RemoteBatch:
