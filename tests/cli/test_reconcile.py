@@ -52,6 +52,8 @@ def test_a_held_submission_is_listed_and_adopted(workspace: tuple[SharedAnthropi
     adopted = call("reconcile", "few", "--adopt", held["batch"], ours, "--yes")
     assert adopted.code == 0
     assert "nothing is to be decided" in adopted.err
+    assert f"taken for {ours}" in call("status", "few").out
+    assert not call("status", "few", "--json").document["batch_list"][0]["proved"]
     canceled = call("cancel", "few")
     assert "until an answer tells that it is ours" in canceled.err
     fake.takes = 0.0

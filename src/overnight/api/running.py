@@ -43,7 +43,7 @@ FOLLOW_UP_ROWS = 5_000
 WARNINGS = frozenset(
     {
         *("trouble", "create_unknown", "not_found", "failed_with_answers", "answers_gone", "answers_short"),
-        *("not_cleaned", "not_canceled", "late_create_canceled"),
+        *("not_cleaned", "not_canceled", "late_create_canceled", "undecidable", "not_peeked", "cancel_waits"),
     }
 )
 """Log lines that are worth a look; the others tell what happened."""

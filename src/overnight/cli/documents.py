@@ -61,7 +61,8 @@ def job_document(status: Status) -> dict[str, Any]:
 
 
 def batch_document(batch: Batch, results_until: float | None) -> dict[str, Any]:
-    """One batch. `results_until`: until when the provider keeps its answers."""
+    """One batch. `results_until`: until when the provider keeps its answers; `proved` false: it was taken for the
+    remote one because nothing else fitted, and an answer is to tell."""
     remote, totals = batch.remote, batch.totals
     counts = totals.counts if totals is not None else remote.counts if remote is not None else None
     return {
@@ -69,6 +70,7 @@ def batch_document(batch: Batch, results_until: float | None) -> dict[str, Any]:
         "remote": None if remote is None else remote.id,
         "state": batch.state.value,
         "provider_status": None if remote is None else remote.raw_status,
+        "proved": batch.proved,
         "model": batch.model,
         "generation": batch.shard.generation,
         "rows": batch.shard.rows,

@@ -93,8 +93,13 @@ def _text(found: Status, batches: list[tuple[Batch, float | None]]) -> str:
 def _undecided(found: Status) -> list[str]:
     from overnight.types import BatchState
 
-    held = (batch for batch in found.view.open if batch.state is BatchState.HELD)
-    return [f"batch {batch.id}: {batch.failure.message}" for batch in held if batch.failure is not None]
+    told = []
+    for batch in found.view.open:
+        if batch.state is BatchState.HELD and batch.failure is not None:
+            told.append(f"batch {batch.id}: {batch.failure.message}")
+        elif not batch.proved and batch.remote is not None:
+            told.append(f"batch {batch.id}: taken for {batch.remote.id}, of as many requests; its answers will tell")
+    return told
 
 
 def _line(batch: Batch, until: float | None) -> tuple[str, ...]:
