@@ -75,7 +75,7 @@ class BatchState(StrEnum):
 
     PLANNED = "planned"  # its shard is written; nothing has left
     SUBMITTING = "submitting"  # the intent is on the disk; bytes may leave or have left
-    HELD = "held"  # the provider does not tell whether it has it; the operator decides
+    HELD = "held"  # nothing tells which batch of the provider it is, if any: answers to come will, or the operator
     IN_PROGRESS = "in_progress"  # the provider has it
     CANCELING = "canceling"  # the provider is stopping it
     ENDED = "ended"  # results can be read at the provider
