@@ -323,12 +323,13 @@ class ObjectStore(Protocol):
         self,
         kind: str,
         tenant: str | None,
-        after: str | None,
+        after: str | Stored | None,
         limit: int,
         newest_first: bool = True,
         states: Sequence[str] | None = None,
     ) -> Sequence[Stored]:
-        """A page in order of insertion, starting behind the document with id `after` (LookupError: no such)."""
+        """A page in order of insertion, starting behind the document `after`, or behind the one with that id
+        (LookupError: no such). Over all tenants give the document: their ids may be the same."""
 
     async def delete(self, kind: str, tenant: str, id: str) -> bool:
         """True where it was there."""

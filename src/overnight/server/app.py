@@ -24,6 +24,7 @@ from overnight.server.keys import Keys
 from overnight.server.lives import Lives
 from overnight.server.messages import MessageBatches
 from overnight.server.models import Models
+from overnight.server.opening import Opening
 from overnight.server.realtime import Realtime
 from overnight.server.replies import document
 from overnight.server.sweep import Sweep
@@ -46,6 +47,7 @@ def create_app(
     executor = Executor(upstream, blobs, journals, clock)
     models = Models(upstream, clock, any_model)
     lives = Lives(objects, blobs, executor, models, clock)
+    opening = Opening(objects, blobs, lives, clock)
     files = Files(objects, blobs, clock, lives.reads)
     gemini_files = GeminiFiles(objects, blobs, clock, lives.reads)
     sweep = Sweep(objects, blobs, clock, files, gemini_files)
@@ -65,15 +67,15 @@ def create_app(
     routes = [
         Route("/healthz", _healthz, methods=["GET"]),
         *files.routes(),
-        *Batches(objects, lives, clock).routes(),
+        *Batches(objects, lives, opening, clock).routes(),
         *models.routes(),
         *Realtime(executor, models).routes(),
     ]
     families = {
-        "anthropic": Router(MessageBatches(objects, blobs, lives, models, executor, clock).routes()),
+        "anthropic": Router(MessageBatches(objects, blobs, lives, opening, models, executor, clock).routes()),
         "gemini": Router(
             [
-                *Gemini(objects, blobs, gemini_files, lives, models, executor, clock).routes(),
+                *Gemini(objects, blobs, gemini_files, lives, opening, models, executor, clock).routes(),
                 *gemini_files.routes(),
             ]
         ),

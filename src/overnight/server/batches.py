@@ -12,12 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from overnight.errors import Conflict
 from overnight.ports import Clock, ObjectStore
-from overnight.server.idempotency import Idempotency
 from overnight.server.lives import Lives
+from overnight.server.opening import Opening
 from overnight.server.realtime import ENDPOINTS
-from overnight.server.records import BATCH, ENDED, WINDOW, BatchRecord, decode_batch, encode
+from overnight.server.records import BATCH, ENDED, WINDOW, BatchRecord, decode_batch
 from overnight.server.replies import ApiError, document, json_object, page_limit, read_body
 from overnight.wire import openai
 
@@ -30,11 +29,11 @@ MOST_PAIRS, MOST_NAME, MOST_VALUE = 16, 64, 512  # of metadata
 class Batches:
     """The resource."""
 
-    def __init__(self, objects: ObjectStore, lives: Lives, clock: Clock) -> None:
+    def __init__(self, objects: ObjectStore, lives: Lives, opening: Opening, clock: Clock) -> None:
         self._objects = objects
         self._lives = lives
+        self._opening = opening
         self._clock = clock
-        self._idempotency = Idempotency(objects, clock)
 
     def routes(self) -> list[Route]:
         """The resource."""
@@ -48,18 +47,8 @@ class Batches:
     async def _create(self, request: Request) -> Response:
         body = await read_body(request, MOST_BODY)
         record = _record(json_object(body), int(self._clock.now()))
-        # The promise of an idempotency key is kept before the batch is: a process killed in between leaves a batch
-        # that the repeated call inserts under the id that was promised.
-        earlier = await self._idempotency.first(request, hashlib.sha256(body).hexdigest(), encode(record))
-        if earlier is not None:
-            record = decode_batch(earlier)
-        tenant = request.scope["tenant"]
-        try:
-            await self._objects.insert(BATCH, tenant, record.id, record.status, record.created_at, encode(record))
-        except Conflict:
-            return document(record.shown())
-        self._lives.begin(tenant, record)
-        return document(record.shown())
+        record = await self._opening.begin(request, record, hashlib.sha256(body).hexdigest())
+        return document(self._shown(record))
 
     async def _list(self, request: Request) -> Response:
         limit = page_limit(request, default=20, most=100)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -16,12 +15,11 @@ from overnight.ports import Blobs, Clock, ObjectStore
 from overnight.server.idempotency import Idempotency
 from overnight.server.multipart import Form, read_form
 from overnight.server.records import FILE, RETENTION, FileRecord, decode_file, encode, file_blob
-from overnight.server.replies import ApiError, document, page_limit
+from overnight.server.replies import ApiError, chunks, document, page_limit
 from overnight.wire import openai
 
 MOST_BYTES = 209_715_200
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
-CHUNK = 256 * 1024
 EXPIRY = (3600, 2_592_000)  # least and most seconds of `expires_after`
 
 
@@ -123,7 +121,7 @@ class Files:
         record = await self._find(request)
         file = await asyncio.to_thread(self._blobs.open, record.blob)
         headers = {"content-length": str(record.size)}
-        return StreamingResponse(_chunks(file), media_type="application/octet-stream", headers=headers)
+        return StreamingResponse(chunks(file), media_type="application/octet-stream", headers=headers)
 
     async def _find(self, request: Request) -> FileRecord:
         """The file that the path names. Raises 404."""
@@ -149,9 +147,3 @@ def _expires_after(fields: dict[str, str]) -> int | None:
         message = f"The seconds of expires_after must be an integer from {least:,} to {most:,}."
         raise ApiError(400, message, param="expires_after[seconds]", code="invalid_value")
     return int(text)
-
-
-async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
-    with file:
-        while chunk := await asyncio.to_thread(file.read, CHUNK):
-            yield chunk

@@ -75,9 +75,8 @@ class Gate:
         given = _given_key(scope)
         tenant = self._keys.tenant(given)
         # The address of an upload that was begun is its own permission: its chunks carry no key.
-        is_open = scope["path"] in OPEN_PATHS or (
-            scope["path"].startswith("/upload/") and b"upload_id=" in scope["query_string"]
-        )
+        going_on = scope["path"].startswith("/upload/") and b"upload_id=" in scope["query_string"]
+        is_open = scope["path"] in OPEN_PATHS or going_on
         if tenant is None and not is_open:
             message = "Incorrect API key provided." if given else "You did not provide an API key."
             raise ApiError(401, message, code="invalid_api_key")

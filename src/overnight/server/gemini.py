@@ -6,6 +6,7 @@ A file of requests is checked when a batch is made of it: one bad line and nothi
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -22,17 +23,15 @@ from overnight.ports import Blobs, Clock, ObjectStore
 from overnight.server.gemini_files import GeminiFiles, page_of
 from overnight.server.lives import Lives
 from overnight.server.models import Models
+from overnight.server.opening import Opening
 from overnight.server.records import (
     ENDED,
     GEMINI_BATCH,
     BatchRecord,
     decode_batch,
-    encode,
     file_blob,
-    result_file_id,
 )
-from overnight.server.replies import ApiError, document, json_object, read_body
-from overnight.server.shared import streamed
+from overnight.server.replies import ApiError, chunks, document, json_object, read_body
 from overnight.types import Counts, Endpoint
 from overnight.wire import gemini
 from overnight.wire.families import GEMINI, Refused
@@ -53,18 +52,16 @@ _STATES = {
 }
 
 
+class _Request(msgspec.Struct):
+    """An object: what is in it is found out when the row's turn comes."""
+
+
 class _Line(msgspec.Struct):
-    key: Any = None
-    request: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Inlined(msgspec.Struct):
     key: str
-    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+    request: _Request
 
 
 _line = msgspec.json.Decoder(_Line).decode
-_inlined = msgspec.json.Decoder(_Inlined).decode
 
 
 class Gemini:
@@ -76,6 +73,7 @@ class Gemini:
         blobs: Blobs,
         files: GeminiFiles,
         lives: Lives,
+        opening: Opening,
         models: Models,
         executor: Executor,
         clock: Clock,
@@ -84,6 +82,7 @@ class Gemini:
         self._blobs = blobs
         self._files = files
         self._lives = lives
+        self._opening = opening
         self._models = models
         self._executor = executor
         self._clock = clock
@@ -100,6 +99,7 @@ class Gemini:
         """The family's resources, files apart."""
         return [
             Route("/{version}/models", self._list_models, methods=["GET"]),
+            Route("/{version}/models/{name:path}", self._model, methods=["GET"]),
             Route("/{version}/models/{call:path}", self._call, methods=["POST"]),
             Route("/{version}/batches", self._list, methods=["GET"]),
             Route("/{version}/batches/{id}", self._get, methods=["GET"]),
@@ -120,8 +120,13 @@ class Gemini:
         return await call(request, model, json_object(await read_body(request, MOST_BODY)))
 
     async def _list_models(self, _: Request) -> Response:
-        shown = [{"name": f"models/{name}", "displayName": name} for name in await self._models.names()]
-        return document({"models": shown})
+        return document({"models": [_model(name) for name in await self._models.names()]})
+
+    async def _model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in await self._models.names():
+            raise ApiError(404, f"models/{name[:64]} is not found.")
+        return document(_model(name))
 
     # ---------------------------------------------------------------------------------------- real time
 
@@ -169,7 +174,7 @@ class Gemini:
         batch = body.get("batch")
         config = field(batch, "inputConfig")
         name, inline = field(config, "fileName"), field(field(config, "requests"), "requests")
-        tenant, batch_id = request.scope["tenant"], f"gembatch_{secrets.token_hex(12)}"
+        tenant, batch_id = request.scope["tenant"], f"gembatch_{secrets.token_hex(18)}"
         if isinstance(name, str):
             file = await self._files.find(tenant, name.removeprefix("files/"))
             if file is None:
@@ -196,8 +201,8 @@ class Gemini:
             display_name=display_name if isinstance(display_name, str) else None,
             input_name=input_name,
         )
-        await self._objects.insert(GEMINI_BATCH, tenant, batch_id, record.status, now, encode(record))
-        self._lives.begin(tenant, record)
+        digest = hashlib.sha256(orjson.dumps([model, endpoint, body])).hexdigest()
+        record = await self._opening.begin(request, record, digest, own_rows=input_name is None)
         return document(self._operation(record))
 
     def _check_file(self, blob: str) -> int:
@@ -210,10 +215,9 @@ class Gemini:
                 try:
                     line.decode()
                     found = _line(line)
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    raise ApiError(400, f"Line {number} is no request: it must be a JSON object.") from None
-                if not isinstance(found.request, msgspec.Raw) or not isinstance(found.key, str):
-                    raise ApiError(400, f"Line {number} is no request: it needs a key and a request.")
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    message = f"Line {number} is no request: it needs a key and a request, in a JSON object."
+                    raise ApiError(400, message) from None
                 if found.key in seen:
                     raise ApiError(400, f"Line {number}: its key was used by an earlier line.")
                 seen.add(found.key)
@@ -228,7 +232,7 @@ class Gemini:
                 asked = field(row, "request")
                 if not isinstance(asked, Mapping):
                     raise ApiError(400, f"batch.inputConfig.requests.requests[{number}].request: is required.")
-                told = {"key": str(number), "request": asked, "metadata": field(row, "metadata") or {}}
+                told = {"key": str(number), "request": asked, "metadata": field(row, "metadata")}
                 writer.write(orjson.dumps(told) + b"\n")
             writer.commit()
 
@@ -239,7 +243,7 @@ class Gemini:
     async def _get(self, request: Request) -> Response:
         record = await self._find(request)
         inlined = None
-        if record.input_name is None and record.status == "completed":
+        if record.input_name is None and record.status == "completed" and not record.archived:
             inlined = await asyncio.to_thread(self._inlined, record)
         return document(self._operation(record, inlined))
 
@@ -259,8 +263,7 @@ class Gemini:
         if record.status not in ENDED:
             raise ApiError(400, "The batch has not ended: cancel it first.", code="FAILED_PRECONDITION")
         await self._objects.delete(GEMINI_BATCH, request.scope["tenant"], record.id)
-        blobs = _results(record) + ([file_blob(record.input_file)] if record.input_name is None else [])
-        for blob in blobs:
+        for blob in record.own_blobs:
             await asyncio.to_thread(self._blobs.delete, blob)
         return document({})
 
@@ -272,9 +275,10 @@ class Gemini:
                 GEMINI_BATCH, request.scope["tenant"], f"gembatch_{id.removeprefix(GENERATED)}"
             )
             record = None if stored is None else decode_batch(stored.doc)
-        if record is None or record.status != "completed":
+        if record is None or record.status != "completed" or record.archived:
             raise ApiError(403, f"You do not have permission to access the File {id[:64]} or it may not exist.")
-        return StreamingResponse(streamed(self._blobs, _results(record)), media_type="application/jsonl")
+        file = await asyncio.to_thread(self._blobs.open, record.results)
+        return StreamingResponse(chunks(file), media_type="application/jsonl")
 
     async def _find(self, request: Request) -> BatchRecord:
         id = request.path_params["id"]
@@ -290,7 +294,7 @@ class Gemini:
             counts = Counts(counts.total, running[0].succeeded, running[0].errored)
         at = record.times.get(f"{record.status}_at") if over else None
         id = record.id.removeprefix("gembatch_")
-        ended_well = record.status == "completed"
+        kept = record.status == "completed" and not record.archived
         error = {"code": 13, "message": "The batch was cancelled."} if record.status == "cancelled" else None
         return gemini.operation(
             id=id,
@@ -301,7 +305,7 @@ class Gemini:
             ended_at=at,
             display_name=record.display_name,
             input_file=None if record.input_name is None else f"files/{record.input_name}",
-            responses_file=f"files/{GENERATED}{id}" if ended_well and record.input_name is not None else None,
+            responses_file=f"files/{GENERATED}{id}" if kept and record.input_name is not None else None,
             inlined=inlined,
             counts=counts,
             error=error,
@@ -310,20 +314,19 @@ class Gemini:
 
     def _inlined(self, record: BatchRecord) -> list[dict[str, Any]]:
         """The answers in the order of the requests, each with the metadata of its request."""
-        answers: dict[str, dict[str, Any]] = {}
-        for blob in _results(record):
-            if self._blobs.size(blob) is not None:
-                with self._blobs.open(blob) as file:
-                    for line in file:
-                        told = orjson.loads(line)
-                        answers[told.pop("key")] = told
-        with self._blobs.open(file_blob(record.input_file)) as file:
-            rows = [_inlined(line) for line in file]
-        return [{**answers.get(row.key, {}), "metadata": orjson.loads(bytes(row.metadata))} for row in rows]
+        with self._blobs.open(record.results) as answers, self._blobs.open(file_blob(record.input_file)) as rows:
+            return [_inlined(*pair) for pair in zip(answers, rows, strict=True)]
 
 
-def _results(record: BatchRecord) -> list[str]:
-    return [file_blob(result_file_id(record.id, kind)) for kind in ("output", "error")]
+def _model(name: str) -> dict[str, str]:
+    return {"name": f"models/{name}", "displayName": name}
+
+
+def _inlined(answer: bytes, row: bytes) -> dict[str, Any]:
+    told = orjson.loads(answer)
+    metadata = orjson.loads(row)["metadata"]
+    shown = {name: told[name] for name in ("response", "error") if name in told}
+    return shown if metadata is None else {**shown, "metadata": metadata}
 
 
 def _pieces(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:

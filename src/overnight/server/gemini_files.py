@@ -31,6 +31,7 @@ GRANULARITY = 262_144  # bytes: chunks are multiples of it
 IDLE = 3600.0  # seconds after which an upload that nobody goes on with is forgotten
 MOST_PAGE = 100
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_NAMES = "files/ and up to 40 lowercase letters, digits and dashes, no dash at an end."
 
 
 def shown(record: GeminiFile, request: Request) -> dict[str, Any]:
@@ -98,9 +99,10 @@ class GeminiFiles:
 
     async def _upload(self, request: Request) -> Response:
         command = {word.strip() for word in request.headers.get("x-goog-upload-command", "").split(",")}
-        if "start" in command:
+        upload_id = request.query_params.get("upload_id")
+        if "start" in command and upload_id is None:
             return await self._start(request)
-        upload = self._uploads.get(request.query_params.get("upload_id", ""))
+        upload = self._uploads.get(upload_id or "")
         if upload is None:
             raise ApiError(404, "Upload not found: begin it again.")
         async with upload.busy:
@@ -117,9 +119,10 @@ class GeminiFiles:
         body = await read_body(request, GRANULARITY)
         told = named(json_object(body), "file") if body else None
         name, headers = named(told, "name"), request.headers
-        id = name.removeprefix("files/") if isinstance(name, str) and name else secrets.token_hex(6)
-        if not _ID.fullmatch(id):
-            raise ApiError(400, "file.name: up to 40 lowercase letters, digits and dashes, not a dash at an end.")
+        given = name if isinstance(name, str) and name else f"files/{secrets.token_hex(6)}"
+        id = given.removeprefix("files/")
+        if not given.startswith("files/") or not _ID.fullmatch(id):
+            raise ApiError(400, f"file.name: {_NAMES}")
         tenant = request.scope["tenant"]
         if await self._objects.get(GEMINI_FILE, tenant, id) is not None:
             raise ApiError(409, f"File {id} already exists.")
@@ -222,6 +225,8 @@ class GeminiFiles:
 
     async def _found(self, request: Request) -> GeminiFile:
         id = request.path_params["id"]
+        if not _ID.fullmatch(id):  # what batches made: their names are longer
+            raise ApiError(400, f"name: {_NAMES}")
         record = await self.find(request.scope["tenant"], id)
         if record is None:
             message = f"You do not have permission to access the File {id[:64]} or it may not exist."

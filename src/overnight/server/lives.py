@@ -70,11 +70,11 @@ class Lives:
     async def start(self) -> None:
         """Take up every open batch, oldest first."""
         for kind in BATCHES:
-            after: str | None = None
+            after: Stored | None = None
             while page := await self._objects.list(kind, None, after, PAGE, newest_first=False, states=OPEN):
                 for stored in page:
                     self.begin(stored.tenant, decode_batch(stored.doc))
-                after = page[-1].id
+                after = page[-1]
 
     async def close(self) -> None:
         """Stop; what is not done is left to the next process."""

@@ -7,7 +7,6 @@ comes, and is an errored row then, as at the provider.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,54 +21,39 @@ from overnight.engine.executor import Executor
 from overnight.errors import ProviderError
 from overnight.ports import Blobs, Clock, ObjectStore
 from overnight.server.lives import Lives
+from overnight.server.message_rows import MessageRows
 from overnight.server.models import Models
-from overnight.server.records import (
-    ENDED,
-    MESSAGE_BATCH,
-    WINDOW,
-    BatchRecord,
-    decode_batch,
-    encode,
-    file_blob,
-    result_file_id,
-)
-from overnight.server.replies import ApiError, document, json_object, read_body
-from overnight.server.shared import body_to_blob, mapped, streamed
+from overnight.server.opening import Opening
+from overnight.server.records import ENDED, MESSAGE_BATCH, WINDOW, BatchRecord, decode_batch, file_blob
+from overnight.server.replies import ApiError, chunks, discard, document, json_object, pieces, read_body
 from overnight.types import Counts, Endpoint
 from overnight.wire import anthropic
 from overnight.wire.families import ANTHROPIC, Refused
 
 MOST_BYTES = 256 * 1024 * 1024
-MOST_ROWS = 100_000
 MOST_BODY = 32 * 1024 * 1024  # bytes of a real-time request
 MOST_PAGE = 1000
 PIECE = 24  # characters of a streamed delta
-_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_WRITTEN = 4096  # request lines gathered before a write
-
-
-class _Create(msgspec.Struct):
-    requests: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Entry(msgspec.Struct):
-    custom_id: Any = None
-    params: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_create = msgspec.json.Decoder(_Create).decode
-_entry = msgspec.json.Decoder(_Entry).decode
+READ_BYTES = 1024 * 1024  # of a create call, before they are looked at
 
 
 class MessageBatches:
     """The family's resources."""
 
     def __init__(
-        self, objects: ObjectStore, blobs: Blobs, lives: Lives, models: Models, executor: Executor, clock: Clock
+        self,
+        objects: ObjectStore,
+        blobs: Blobs,
+        lives: Lives,
+        opening: Opening,
+        models: Models,
+        executor: Executor,
+        clock: Clock,
     ) -> None:
         self._objects = objects
         self._blobs = blobs
         self._lives = lives
+        self._opening = opening
         self._models = models
         self._executor = executor
         self._clock = clock
@@ -85,7 +69,8 @@ class MessageBatches:
             Route(f"{batches}/{{id}}", self._delete, methods=["DELETE"]),
             Route(f"{batches}/{{id}}/cancel", self._cancel, methods=["POST"]),
             Route(f"{batches}/{{id}}/results", self._results, methods=["GET"]),
-            Route("/v1/models", self._models_list, methods=["GET"]),
+            Route("/v1/models", self._list_models, methods=["GET"]),
+            Route("/v1/models/{name:path}", self._model, methods=["GET"]),
         ]
 
     # ---------------------------------------------------------------------------------------- real time
@@ -114,23 +99,21 @@ class MessageBatches:
         if names and name not in names:
             raise ApiError(404, f"model: {name[:64]}")
 
-    async def _models_list(self, _: Request) -> Response:
-        shown = [
-            {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
-            for name in await self._models.names()
-        ]
+    async def _list_models(self, _: Request) -> Response:
+        shown = [_model(name) for name in await self._models.names()]
         return document(anthropic.list_object(shown, has_more=False))
+
+    async def _model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in await self._models.names():
+            raise ApiError(404, f"model: {name[:64]}")
+        return document(_model(name))
 
     # ------------------------------------------------------------------------------------------ batches
 
     async def _create(self, request: Request) -> Response:
         batch_id = f"msgbatch_{secrets.token_hex(12)}"
-        came, lines = file_blob(f"{batch_id}.body"), file_blob(batch_id)
-        try:
-            await body_to_blob(request, self._blobs, came, MOST_BYTES, "Request exceeds the maximum size")
-            rows = await asyncio.to_thread(self._write_lines, came, lines)
-        finally:
-            await asyncio.to_thread(self._blobs.delete, came)
+        rows, digest = await self._store(request, file_blob(batch_id))
         now = int(self._clock.now())
         record = BatchRecord(
             id=batch_id,
@@ -143,34 +126,25 @@ class MessageBatches:
             counts=Counts(total=rows),
             family="anthropic",
         )
-        tenant = request.scope["tenant"]
-        await self._objects.insert(MESSAGE_BATCH, tenant, batch_id, record.status, now, encode(record))
-        self._lives.begin(tenant, record)
+        record = await self._opening.begin(request, record, digest, own_rows=True)
         return document(self._shown(request, record))
 
-    def _write_lines(self, came: str, lines: str) -> int:
-        """The requests of a create call as lines of a file; how many. Raises 400."""
-        if not self._blobs.size(came):
-            raise ApiError(400, "The request body is not valid JSON: it is empty")
-        try:
-            given = _create(mapped(self._blobs, came)).requests
-        except msgspec.ValidationError as error:
-            raise ApiError(400, f"requests: {error}") from None
-        except msgspec.DecodeError as error:
-            raise ApiError(400, f"The request body is not valid JSON: {error}") from None
-        if isinstance(given, msgspec.UnsetType):
-            raise ApiError(400, "requests: Field required")
-        if not given:
-            raise ApiError(400, "requests: List should have at least 1 item after validation, not 0")
-        if len(given) > MOST_ROWS:
-            raise ApiError(400, f"requests: List should have at most {MOST_ROWS} items after validation")
-        seen: set[str] = set()
-        with self._blobs.create(lines) as writer:
-            for start in range(0, len(given), _WRITTEN):
-                part = given[start : start + _WRITTEN]
-                writer.write(b"".join(_line(at, raw, seen) for at, raw in enumerate(part, start)))
-            writer.commit()
-        return len(given)
+    async def _store(self, request: Request, blob: str) -> tuple[int, str]:
+        """Write the requests as lines of a file while they come; how many, and the digest of the body."""
+        size = 0
+        stream = request.stream()
+        with await asyncio.to_thread(self._blobs.create, blob) as writer:
+            rows = MessageRows(writer, "idempotency-key" in request.headers)
+            try:
+                async for piece in pieces(stream, READ_BYTES):
+                    size += len(piece)
+                    if size > MOST_BYTES:
+                        raise ApiError(413, "Request exceeds the maximum size")
+                    await asyncio.to_thread(rows.take, piece)
+                return await asyncio.to_thread(rows.finish), rows.digest
+            except ApiError:
+                await discard(stream, 4 * MOST_BYTES)
+                raise
 
     async def _list(self, request: Request) -> Response:
         query, tenant = request.query_params, request.scope["tenant"]
@@ -208,15 +182,16 @@ class MessageBatches:
         if record.status not in ENDED:
             raise ApiError(400, "In progress batches cannot be deleted. Consider canceling the batch instead.")
         await self._objects.delete(MESSAGE_BATCH, request.scope["tenant"], record.id)
-        for blob in _results(record):
+        for blob in record.own_blobs:
             await asyncio.to_thread(self._blobs.delete, blob)
         return document(anthropic.deleted_object(record.id))
 
     async def _results(self, request: Request) -> Response:
         record = await self._find(request)
-        if record.status not in ENDED:
+        if record.status not in ENDED or record.archived:
             raise ApiError(404, f"Message Batch {record.id} has no available results.")
-        return StreamingResponse(streamed(self._blobs, _results(record)), media_type="application/x-jsonl")
+        file = await asyncio.to_thread(self._blobs.open, record.results)
+        return StreamingResponse(chunks(file), media_type="application/x-jsonl")
 
     async def _find(self, request: Request) -> BatchRecord:
         batch_id = request.path_params["id"]
@@ -245,38 +220,13 @@ class MessageBatches:
             errored=counts.errored if over else 0,
             canceled=counts.canceled if over else 0,
             expired=counts.expired if over else 0,
-            results_url=at if over else None,
+            archived_at=times.get("archived_at"),
+            results_url=at if over and not record.archived else None,
         )
 
 
-def _results(record: BatchRecord) -> list[str]:
-    return [file_blob(result_file_id(record.id, kind)) for kind in ("output", "error")]
-
-
-def _line(at: int, raw: msgspec.Raw, seen: set[str]) -> bytes:
-    """A request as a line of a batch file. Raises 400 where its id is none."""
-    where = f"requests.{at}"
-    try:
-        entry = _entry(raw)
-    except msgspec.DecodeError as error:
-        raise ApiError(400, f"{where}: {error}") from None
-    id = entry.custom_id
-    if id is None:
-        raise ApiError(400, f"{where}.custom_id: Field required")
-    if not isinstance(id, str):
-        raise ApiError(400, f"{where}.custom_id: Input should be a valid string")
-    if len(id) > 64:
-        raise ApiError(400, f"{where}.custom_id: String should have at most 64 characters")
-    if not _ID.fullmatch(id):
-        raise ApiError(400, f"{where}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
-    if id in seen:
-        message = f"requests: custom_id's must be unique within a batch. Duplicate custom_id found: {id}"
-        raise ApiError(400, message)
-    seen.add(id)
-    body = bytes(entry.params)
-    if b"\n" in body:
-        body = msgspec.json.format(body, indent=-1)
-    return anthropic.request_line(id, Endpoint.MESSAGES, body)
+def _model(name: str) -> dict[str, str]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
 
 
 def _limit(text: str | None) -> int:

@@ -19,6 +19,8 @@ _KINDS = {"batch": BATCH, "msgbatch": MESSAGE_BATCH, "gembatch": GEMINI_BATCH}
 BATCHES = tuple(_KINDS.values())
 WINDOW = 86_400  # seconds: the only completion window
 RETENTION = 30 * 86_400  # seconds that files of batches are kept unless told otherwise
+KEPT = {MESSAGE_BATCH: 29 * 86_400, GEMINI_BATCH: RETENTION}
+"""Seconds from the create after which a batch is archived: it is shown still, its results are gone."""
 OPEN = ("validating", "in_progress", "cancelling")
 ENDED = ("failed", "completed", "expired", "cancelled")
 
@@ -85,6 +87,22 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     family: str = "openai"
     display_name: str | None = None
     input_name: str | None = None  # Google's: the file whose blob is `input_file`; None: the rows came with the call
+
+    @property
+    def archived(self) -> bool:
+        """The results are gone; only batches of other families than OpenAI's, whose results are no files."""
+        return "archived_at" in self.times
+
+    @property
+    def results(self) -> str:
+        """Name of the blob that holds the results of such a batch."""
+        return file_blob(result_file_id(self.id, "output"))
+
+    @property
+    def own_blobs(self) -> tuple[str, ...]:
+        """Names of the blobs that go with such a batch once it has ended."""
+        inline = self.family == "gemini" and self.input_name is None
+        return (self.results, file_blob(self.input_file)) if inline else (self.results,)
 
     def shown(self, progress: tuple[Counts, Tokens] | None = None) -> dict[str, Any]:
         """The batch object; `progress` replaces what the record knows of a batch that is running."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 import orjson
 from starlette.requests import Request
@@ -12,6 +13,8 @@ from starlette.types import Scope
 
 from overnight.wire import gemini, openai
 from overnight.wire.families import ANTHROPIC
+
+CHUNK: Final = 256 * 1024  # bytes of a file that are sent at a time
 
 
 class ApiError(Exception):
@@ -40,7 +43,8 @@ class ApiError(Exception):
                 return document(ANTHROPIC.error(self.status, self.message, scope["request_id"]), self.status)
             case "gemini":
                 status, reason = (400, "API_KEY_INVALID") if self.status == 401 else (self.status, None)
-                return document(gemini.error_envelope(status, self.message, reason=reason), status)
+                word = self.code if self.code in gemini.STATUSES else None
+                return document(gemini.error_envelope(status, self.message, word, reason), status)
             case _:
                 return document(openai.error_envelope(self.message, self.type, self.param, self.code), self.status)
 
@@ -61,6 +65,28 @@ async def discard(stream: AsyncIterator[bytes], most: int) -> None:
         most -= len(part)
         if most < 0:
             return
+
+
+async def pieces(stream: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """What comes, in pieces of at least `size` bytes, but for the last one."""
+    gathered: list[bytes] = []
+    length = 0
+    async for part in stream:
+        gathered.append(part)
+        length += len(part)
+        if length >= size:
+            yield b"".join(gathered)
+            gathered.clear()
+            length = 0
+    if length:
+        yield b"".join(gathered)
+
+
+async def chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    """The file's bytes; it is closed in the end."""
+    with file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK):
+            yield chunk
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
-from overnight.errors import OvernightError
+from msgspec.structs import replace
+
+from overnight.errors import Conflict, OvernightError
 from overnight.ports import Blobs, Clock, ObjectStore, Stored
 from overnight.server.files import Files
 from overnight.server.gemini_files import GeminiFiles
 from overnight.server.idempotency import KIND
 from overnight.server.records import (
-    BATCH,
     BATCHES,
+    ENDED,
     FILE,
     GEMINI_FILE,
+    KEPT,
     OPEN,
     RETENTION,
     decode_batch,
     decode_file,
     decode_gemini_file,
+    encode,
     file_blob,
     journal_blob,
     result_file_id,
@@ -64,17 +69,17 @@ class Sweep:
         async for stored in self._all(GEMINI_FILE):
             needed.add(file_blob(decode_gemini_file(stored.doc).blob))
         for kind in BATCHES:
-            # OpenAI's results are files of their own once the batch has ended; the others' belong to the batch.
-            async for stored in self._all(kind, OPEN if kind == BATCH else None):
-                record = decode_batch(stored.doc)
-                if record.status in OPEN or (record.family == "gemini" and record.input_name is None):
-                    needed.add(file_blob(record.input_file))
-                needed.add(journal_blob(stored.id))
+            async for stored in self._all(kind, OPEN):
+                needed.update((file_blob(decode_batch(stored.doc).input_file), journal_blob(stored.id)))
                 needed.update(file_blob(result_file_id(stored.id, part)) for part in ("output", "error"))
+        for kind in KEPT:
+            async for stored in self._all(kind, ENDED):
+                needed.update(decode_batch(stored.doc).own_blobs)
         await asyncio.to_thread(self._delete_others, needed)
 
     async def round(self) -> None:
-        """Delete the files that have expired, and idempotency keys as old as the oldest of them can be."""
+        """Delete the files that have expired, the results of batches that are to be archived, and idempotency keys as
+        old as the oldest of them can be."""
         now = self._clock.now()
         expired = [stored async for stored in self._all(FILE) if _is_over(stored, now)]
         for stored in expired:
@@ -83,9 +88,23 @@ class Sweep:
         for tenant, record in googles:
             if record.expires_at <= now:
                 await self._gemini_files.remove(tenant, record)
+        for kind, seconds in KEPT.items():
+            done = [stored async for stored in self._all(kind, ENDED) if stored.created_at + seconds <= now]
+            for stored in done:
+                await self._archive(stored, int(now))
         old = [stored async for stored in self._all(KIND) if stored.created_at + RETENTION <= now]
         for stored in old:
             await self._objects.delete(KIND, stored.tenant, stored.id)
+
+    async def _archive(self, stored: Stored, now: int) -> None:
+        record = decode_batch(stored.doc)
+        if record.archived:
+            return
+        for name in record.own_blobs:
+            await asyncio.to_thread(self._blobs.delete, name)
+        archived = replace(record, times={**record.times, "archived_at": now})
+        with suppress(Conflict):  # it is being deleted
+            await self._objects.update(stored, record.status, encode(archived))
 
     async def _rounds(self) -> None:
         while True:
@@ -96,11 +115,11 @@ class Sweep:
             await self._clock.sleep(PAUSE)
 
     async def _all(self, kind: str, states: tuple[str, ...] | None = None) -> AsyncIterator[Stored]:
-        after: str | None = None
+        after: Stored | None = None
         while page := await self._objects.list(kind, None, after, PAGE, newest_first=False, states=states):
             for stored in page:
                 yield stored
-            after = page[-1].id
+            after = page[-1]
 
     def _delete_others(self, needed: set[str]) -> None:
         for prefix in ("files/", "journals/"):

@@ -59,13 +59,13 @@ class SqlObjects:
         self,
         kind: str,
         tenant: str | None,
-        after: str | None,
+        after: str | Stored | None,
         limit: int,
         newest_first: bool = True,
         states: Sequence[str] | None = None,
     ) -> Sequence[Stored]:
-        """A page in order of insertion, starting behind the document with id `after`, which need not be in one of the
-        `states`. Raises LookupError where there is no such document."""
+        """A page in order of insertion, starting behind the document `after`, or behind the one with that id, which
+        need not be in one of the `states`. Raises LookupError where there is no such document."""
         of_kind = [_objects.kind == kind]
         if tenant is not None:
             of_kind.append(_objects.tenant == tenant)
@@ -76,11 +76,13 @@ class SqlObjects:
 
         def work(connection: Connection) -> Sequence[Stored]:
             page = query
-            if after is not None:
+            seq = after.seq if isinstance(after, Stored) else None
+            if isinstance(after, str):
                 place = select(_objects.seq).where(*of_kind, _objects.id == after).order_by(_objects.seq).limit(1)
                 seq = connection.execute(place).scalar_one_or_none()
                 if seq is None:
                     raise LookupError(after)
+            if seq is not None:
                 page = query.where(_objects.seq < seq if newest_first else _objects.seq > seq)
             return [_stored(row) for row in connection.execute(page)]
 
