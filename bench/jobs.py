@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-MODEL = "openai/gpt-5.4-mini"
+MODELS = {
+    "openai": "openai/gpt-5.4-mini",
+    "anthropic": "anthropic/claude-haiku-4-5",
+    "gemini": "gemini/gemini-2.5-flash",
+    "vertex": "vertex/gemini-2.5-flash",
+}
 
 SYSTEM = (
     "You read documents for a customer research team and answer about one document at a time. "
@@ -53,12 +58,19 @@ class Job:
     build_target: float | None = None
     consume_target: float | None = None
     peak_mb: int = 120
+    dialect: str = "openai"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What its two rows are called."""
+        where = "" if self.dialect == "openai" else f"{self.dialect}: "
+        return {"build": f"build {where}{self.build}", "consume": f"consume {where}{self.consume}"}
 
     def spec(self, source: str, base_url: str, output: str) -> dict[str, Any]:
         """The spec of the job over that source."""
         return {
             "name": "bench",
-            "model": MODEL,
+            "model": MODELS[self.dialect],
             "source": source,
             "key": "id",
             "base_url": base_url,
@@ -71,7 +83,7 @@ class Job:
         }
 
 
-JOBS = (
+_OPENAI = (
     Job("JSONL", "keep key, to JSONL", "jsonl", PLAIN, "jsonl", build_target=0.50, consume_target=0.40),
     Job("CSV", "keep key, to CSV", "csv", PLAIN, "csv", build_target=0.30, consume_target=0.40),
     Job("CSV, Jinja logic", "keep key, to Parquet", "csv", LOGIC, "parquet", build_target=0.20, consume_target=0.35,
@@ -79,3 +91,6 @@ JOBS = (
     Job("JSONL, schema", "keep all, validated, to Parquet", "jsonl", PLAIN, "parquet", keep="all", structured=True,
         consume_target=0.12, peak_mb=220),
 )  # fmt: skip
+_OTHERS = [dialect for dialect in MODELS if dialect != "openai"]
+JOBS = _OPENAI + tuple(replace(job, dialect=dialect) for dialect in _OTHERS for job in _OPENAI[:2])
+"""Those that differ by nothing but the dialect have the same targets in each."""

@@ -13,7 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from documents import DATA, LONG, SHORT, Documents, documents
-from jobs import JOBS, Job
+from jobs import JOBS, MODELS, Job
 from measure import Spent, run
 from overnight.cli.group import MODULES
 from rows import write_requests
@@ -89,8 +89,20 @@ class Scene:
 
     def command(self, *arguments: str | Path) -> Spent:
         """The real command, in the home of this scene."""
-        keys = {"OPENAI_API_KEY": "bench", "OVERNIGHT_HOME": str(self.place / "home")}
-        return run([OVERNIGHT, *arguments], self.log, keys)
+        keys = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"), "bench")
+        google = {
+            "CLOUDSDK_AUTH_ACCESS_TOKEN": "bench",
+            "GOOGLE_CLOUD_PROJECT": "bench",
+            "GOOGLE_CLOUD_LOCATION": "global",
+            "STORAGE_EMULATOR_HOST": self.url,
+            "OVERNIGHT_VERTEX_BUCKET": "gs://bucket/jobs",
+        }
+        environment = {**keys, **google, "OVERNIGHT_HOME": str(self.place / "home")}
+        return run([OVERNIGHT, *arguments], self.log, environment)
+
+    def base_url(self, dialect: str) -> str:
+        """Where the API of the dialect is."""
+        return f"{self.url}/v1" if dialect == "openai" else f"{self.url}/v1beta" if dialect == "gemini" else self.url
 
     def told(self, script: str, *arguments: str | Path) -> Any:
         """What a script of ours prints as JSON."""
@@ -101,26 +113,26 @@ class Scene:
         """Build and consume, in a fresh home; every row must come out, and with success."""
         shutil.rmtree(self.place / "home", ignore_errors=True)
         spec, table = self.place / "spec.yaml", self.place / f"table.{job.table}"
-        spec.write_text(json.dumps(job.spec(str(getattr(source, job.source)), f"{self.url}/v1", str(table))))
+        spec.write_text(json.dumps(job.spec(str(getattr(source, job.source)), self.base_url(job.dialect), str(table))))
         self.release(hold=True)
         build = self.command("--poll", "3600", "submit", spec, "--yes")
         self.release()
         consume = self.command("--poll", "0.1", "collect")
         found = self.told("tables.py", table)
         if found != {"rows": source.rows, "succeeded": source.rows}:
-            raise SystemExit(f"{job.consume}: of {source.rows} rows came out {found}")
+            raise SystemExit(f"{job.names['consume']}: of {source.rows} rows came out {found}")
         table.unlink()
         return build, consume
 
-    def transfer(self) -> dict[str, float]:
+    def transfer(self, dialect: str) -> dict[str, float]:
         """CPU seconds of HTTP alone for the request files of the last job."""
         (shards,) = (self.place / "home" / "blobs" / "jobs").glob("*/shards")
-        return dict(self.told("transfer.py", f"{self.url}/v1", shards))
+        return dict(self.told("transfer.py", dialect, self.base_url(dialect), shards))
 
-    def floor(self, what: str, source: Path) -> Spent:
+    def floor(self, what: str, dialect: str, source: Path) -> Spent:
         """The floor's script."""
         target = self.place / "floor.jsonl"
-        spent = run([sys.executable, HERE / "floor.py", what, source, target], self.log)
+        spent = run([sys.executable, HERE / "floor.py", what, dialect, source, target], self.log)
         target.unlink()
         return spent
 
@@ -148,47 +160,58 @@ def starts(scene: Scene, rounds: int) -> dict[str, float]:
     return {words: min(scene.command(*words.split()).cpu for _ in range(max(rounds, 1))) for words in STARTS}
 
 
-def ways(scene: Scene, many: Documents, one: Documents, rounds: int) -> list[Row]:
-    """Every job over the many documents, beside the floor."""
-    result_lines = scene.place / "results.jsonl"
-    scene.told("provider.py", result_lines, str(many.rows))
-    one_line = scene.place / "result.jsonl"
-    scene.told("provider.py", one_line, "1")
-    floors: dict[str, Spent] = {}
+def floors(scene: Scene, dialect: str, many: Documents, one: Documents, rounds: int) -> dict[str, Spent]:
+    """The floor's two halves with the lines of a dialect, and what the same costs on one row."""
     found: dict[str, Spent] = {}
-    http: dict[int, dict[str, float]] = {}
+    results, result = scene.place / "results.jsonl", scene.place / "result.jsonl"
+    scene.told("provider.py", dialect, results, str(many.rows))
+    scene.told("provider.py", dialect, result, "1")
+    for _ in range(max(rounds, 1)):
+        for what, source, first in (("build", many.jsonl, one.jsonl), ("consume", results, result)):
+            _keep(found, what, scene.floor(what, dialect, source))
+            _keep(found, f"{what} one", scene.floor(what, dialect, first))
+    results.unlink()
+    return found
+
+
+def ways(scene: Scene, jobs: Sequence[Job], many: Documents, one: Documents, rounds: int) -> list[Row]:
+    """Every job over the many documents, beside the floor of its dialect: rounds go over all of them, so that a busy
+    while of the machine is nobody's alone."""
+    floor: dict[str, dict[str, Spent]] = {job.dialect: {} for job in jobs}
+    found: dict[str, Spent] = {}
+    http: dict[Job, dict[str, float]] = {}
     runs = {"one": one, "many": many} if rounds else {"many": many}
     for _ in range(max(rounds, 1)):
-        for what, source, first in (("build", many.jsonl, one.jsonl), ("consume", result_lines, one_line)):
-            _keep(floors, what, scene.floor(what, source))
-            _keep(floors, f"{what} one", scene.floor(what, first))
-        for number, job in enumerate(JOBS):
+        for dialect, spent in floor.items():
+            for what, each in floors(scene, dialect, many, one, min(rounds, 1)).items():
+                _keep(spent, what, each)
+        for job in jobs:
             for size, documents_ in runs.items():
-                build, consume = scene.job(job, documents_)
-                _keep(found, f"build {number} {size}", build)
-                _keep(found, f"consume {number} {size}", consume)
-            if number not in http:
-                http[number] = scene.transfer()
+                for name, spent_ in zip(job.names.values(), scene.job(job, documents_), strict=True):
+                    _keep(found, f"{name} {size}", spent_)
+            if job not in http:
+                http[job] = scene.transfer(job.dialect)
     made = []
-    floor = {what: floors[what].cpu - floors[f"{what} one"].cpu for what in ("build", "consume")}
-    for what, spent in floor.items():
-        made.append(Row(f"{what}: the floor", many.rows, spent / many.rows * 1e6, floors[what].peak, 120))
     for what, way in ("build", "upload"), ("consume", "download"):
-        for number, job in enumerate(JOBS):
-            whole, base = found[f"{what} {number} many"], found.get(f"{what} {number} one", NOTHING)
-            spent = whole.cpu - base.cpu
-            made.append(
-                Row(
-                    what=f"{what} {getattr(job, what)}",
-                    rows=many.rows,
-                    us=spent / many.rows * 1e6,
-                    peak=whole.peak,
-                    peak_limit=job.peak_mb,
-                    ratio=floor[what] / spent,
-                    target=job.build_target if what == "build" else job.consume_target,
-                    http_us=http[number][way] / many.rows * 1e6,
+        for dialect, spent in floor.items():
+            least = spent[what].cpu - spent[f"{what} one"].cpu
+            made.append(Row(f"{what}: the floor, {dialect}", many.rows, least / many.rows * 1e6, spent[what].peak, 120))
+            for job in (job for job in jobs if job.dialect == dialect):
+                name = job.names[what]
+                whole, base = found[f"{name} many"], found.get(f"{name} one", NOTHING)
+                cpu = whole.cpu - base.cpu
+                made.append(
+                    Row(
+                        what=name,
+                        rows=many.rows,
+                        us=cpu / many.rows * 1e6,
+                        peak=whole.peak,
+                        peak_limit=job.peak_mb,
+                        ratio=least / cpu,
+                        target=job.build_target if what == "build" else job.consume_target,
+                        http_us=http[job][way] / many.rows * 1e6,
+                    )
                 )
-            )
     return made
 
 
@@ -196,13 +219,12 @@ def _keep(kept: dict[str, Spent], name: str, spent: Spent) -> None:
     kept[name] = kept[name].least(spent) if name in kept else spent
 
 
-def growth(scene: Scene, very_many: Documents, before: list[Row]) -> list[Row]:
+def growth(scene: Scene, jobs: Sequence[Job], very_many: Documents, before: list[Row]) -> list[Row]:
     """The same jobs over very many short documents: does memory stay?"""
     peaks = {row.what: row.peak for row in before}
     made = []
-    for job in JOBS:
-        for what, spent in zip(("build", "consume"), scene.job(job, very_many), strict=True):
-            name = f"{what} {getattr(job, what)}"
+    for job in jobs:
+        for name, spent in zip(job.names.values(), scene.job(job, very_many), strict=True):
             us = spent.cpu / very_many.rows * 1e6
             made.append(Row(name, very_many.rows, us, spent.peak, job.peak_mb, grown=spent.peak / peaks[name]))
     return sorted(made, key=lambda row: row.what.split()[0])
@@ -259,17 +281,21 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="some hundred rows: that it works, not how fast")
+    parser.add_argument("--dialect", choices=list(MODELS), action="append", help="only jobs in these")
     parser.add_argument("--into", type=Path, default=HERE / "results.json", help="where the figures go")
     asked = parser.parse_args()
     sizes = QUICK if asked.quick else FULL
+    jobs = [job for job in JOBS if job.dialect in (asked.dialect or MODELS)]
+    if asked.quick:
+        jobs = [job for job in jobs if job.dialect == "openai" or job.source == "jsonl"]
     many, one = documents(sizes.many, LONG), documents(1, LONG)
     very_many = documents(sizes.very_many, SHORT) if sizes.very_many else None
     with scene() as here:
-        parts = {f"{many.rows:,} documents of {LONG:,} bytes": ways(here, many, one, sizes.rounds)}
+        parts = {f"{many.rows:,} documents of {LONG:,} bytes": ways(here, jobs, many, one, sizes.rounds)}
         began = starts(here, sizes.rounds)
         if very_many is not None:
             (before,) = parts.values()
-            parts[f"{very_many.rows:,} documents of {SHORT:,} bytes"] = growth(here, very_many, before)
+            parts[f"{very_many.rows:,} documents of {SHORT:,} bytes"] = growth(here, jobs, very_many, before)
         parts[f"{sizes.answers:,} rows answered in real time"] = answering(here, sizes.answers, sizes.rounds)
     print(shown(parts, began))
     document = {

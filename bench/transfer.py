@@ -1,5 +1,6 @@
-"""What HTTP alone costs: our own adapter uploads request files and downloads the answers to them, and nothing reads
-either. `transfer.py BASE_URL FOLDER`, with request files in the folder; prints CPU seconds."""
+"""What HTTP alone costs: our own adapter sends request files, creates batches of them and downloads their answers, and
+nothing reads either. `transfer.py DIALECT BASE_URL FOLDER`, with request files in the folder and the environment of
+the command; prints CPU seconds."""
 
 from __future__ import annotations
 
@@ -7,48 +8,84 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from overnight.blobs.files import FileBlobs
-from overnight.providers.openai import OpenAIProvider
-from overnight.testing.examples import submission
-from overnight.types import FileId, Tag
+from overnight.ports import Provider, Submission
+from overnight.types import Endpoint, FileId, RemoteBatch, Tag
 
 _AT_ONCE = 8
+_ENDPOINTS = {"openai": Endpoint.CHAT, "anthropic": Endpoint.MESSAGES}
 
 
-async def _transfer(base_url: str, files: list[Path], scratch: Path) -> dict[str, float]:
+def provider_of(dialect: str, base_url: str) -> Provider:
+    """The adapter."""
+    match dialect:
+        case "anthropic":
+            from overnight.providers.anthropic import AnthropicProvider
+
+            return AnthropicProvider("bench", base_url)
+        case "gemini":
+            from overnight.providers.gemini import GeminiProvider
+
+            return GeminiProvider("bench", base_url)
+        case "vertex":
+            from overnight.blobs.objects import google_bucket
+            from overnight.providers.google_access import google_access
+            from overnight.providers.vertex import VertexProvider
+
+            google = google_access("bench")
+            open_bucket = partial(google_bucket, base_url=base_url, credential=google.token)
+            place = {"project": "bench", "location": "global", "base_url": base_url}
+            return VertexProvider(google, open_bucket, "bucket", "jobs/", **place)
+        case _:
+            from overnight.providers.openai import OpenAIProvider
+
+            return OpenAIProvider("bench", base_url)
+
+
+async def _transfer(dialect: str, base_url: str, files: list[Path], scratch: Path) -> dict[str, float]:
     blobs = FileBlobs(scratch)
     turns = asyncio.Semaphore(_AT_ONCE)
-    provider = OpenAIProvider("bench", base_url)
+    provider = provider_of(dialect, base_url)
+    endpoint = _ENDPOINTS.get(dialect, Endpoint.GENERATE)
 
-    async def up(path: Path) -> FileId:
+    async def up(path: Path) -> RemoteBatch:
+        content, size, name = partial(path.open, "rb"), path.stat().st_size, f"again-{path.name}"
         async with turns:
-            return await provider.upload(lambda: path.open("rb"), path.stat().st_size, path.name)
+            file_id = await provider.upload(content, size, name)
+            return await provider.create(
+                Submission(file_id, name, "gemini-2.5-flash", endpoint, Tag(path.stem), {}, content, size, 0)
+            )
 
     async def down(file_id: FileId) -> None:
         async with turns:
-            with blobs.create(file_id) as writer:
+            with blobs.create(path_of(file_id)) as writer:
                 await provider.download(file_id, writer)
                 await asyncio.to_thread(writer.commit)
 
     try:
         begun = time.process_time()
-        uploaded = await asyncio.gather(*map(up, files))
-        sent = time.process_time()
-        marks = ((submission(file_id, "/v1/chat/completions", Tag(file_id), {})) for file_id in uploaded)
-        batches = [await provider.create(each) for each in marks]
+        batches = await asyncio.gather(*map(up, files))
+        before = time.process_time()
         outputs = [batch.output_file for batch in batches if batch.output_file is not None]
         assert len(outputs) == len(files)
-        before = time.process_time()
+        ended = time.process_time()
         await asyncio.gather(*map(down, outputs))
-        return {"upload": sent - begun, "download": time.process_time() - before}
+        return {"upload": before - begun, "download": time.process_time() - ended}
     finally:
         await provider.close()
 
 
+def path_of(file_id: FileId) -> str:
+    """A name for what a file holds."""
+    return "".join(letter if letter.isalnum() else "-" for letter in file_id)
+
+
 if __name__ == "__main__":
-    with TemporaryDirectory(dir=sys.argv[2]) as scratch:
-        found = sorted(Path(sys.argv[2]).glob("*.jsonl"))
-        print(json.dumps(asyncio.run(_transfer(sys.argv[1], found, Path(scratch)))))
+    dialect, base_url, folder = sys.argv[1:]
+    with TemporaryDirectory(dir=folder) as scratch:
+        found = sorted(Path(folder).glob("*.jsonl"))
+        print(json.dumps(asyncio.run(_transfer(dialect, base_url, found, Path(scratch)))))
