@@ -180,7 +180,8 @@ def file_object(
 
 def error_object(status: int, message: str, word: str | None = None, reason: str | None = None) -> dict[str, Any]:
     """The error of an envelope; `word` is the google.rpc status, by default the first that has this HTTP status."""
-    told = word or next((name for name, code in STATUSES.items() if code == status), "UNKNOWN")
+    other = "INVALID_ARGUMENT" if 400 <= status < 500 else "UNKNOWN"
+    told = word or next((name for name, code in STATUSES.items() if code == status), other)
     error: dict[str, Any] = {"code": status, "message": message, "status": told}
     if reason is not None:
         kind = "type.googleapis.com/google.rpc.ErrorInfo"
