@@ -361,13 +361,19 @@ SMALL = msgspec.structs.replace(SPEC, batch=BatchSize(rows=2), policy=Policy(bra
 DEADLY = ("provider.create", "provider.find", "provider.first_id", "provider.status", "store.commit", "store.adopters")
 
 
+def sparse(root: Path) -> Stage:
+    """Three batches, the second create lost; of the neighbours' batches one ends before it, one after."""
+    stage = shared(root, Quirks(lost_creates=frozenset({1})), SMALL, 6, takes=600.0)
+    at(stage).neighbor(2, lasts=700.0)
+    at(stage).neighbor(2, lasts=1_000.0)
+    return stage
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", DEADLY)
 def test_death_around_a_lost_create(tmp_path: Path, name: str, when: When) -> None:
     for number in (1, 2, 4):
-        stage = shared(tmp_path / str(number), Quirks(lost_creates=frozenset({1})), SMALL, 6, takes=600.0)
-        at(stage).neighbor(2, lasts=700.0)
-        at(stage).neighbor(2, lasts=1_000.0)
+        stage = sparse(tmp_path / str(number))
         worlds = [World(number, when, name), World(number, when, name)]
         assert play(stage, worlds).reason is EndReason.FINISHED
         judged(stage, rows=6)
@@ -389,3 +395,18 @@ def test_one_is_stopped_in_the_middle_of_a_create_and_woken(tmp_path: Path, wake
     ends = asyncio.run(stage.live_both(stopped, World(), 5.0))
     assert [end.reason for end in ends] == [EndReason.FINISHED] * 2
     judged(stage, rows=6)
+
+
+STEP = 23
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("when", "first"), [("before", 1), ("after", 12)])
+def test_death_at_calls_all_over_a_life(tmp_path: Path, when: When, first: int) -> None:
+    whole, calls = sparse(tmp_path / "whole"), World()
+    assert play(whole, [calls]).reason is EndReason.FINISHED
+    for number in range(first, len(calls.calls) + 1, STEP):
+        world = World(number, when)
+        stage = sparse(tmp_path / str(number))
+        assert play(stage, [world]).reason is EndReason.FINISHED, f"death {when} call {number}: {world.calls[-1]}"
+        judged(stage, rows=6)
