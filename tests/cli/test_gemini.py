@@ -89,6 +89,7 @@ def test_a_batch_that_expired_gives_nothing_and_all_would_be_bought_again_only_w
     gemini.fake.quirks = Quirks(pending=900, window=0.02)
     done = gemini.run("--yes")
     assert done.code == 5, done.err
+    assert "of a batch that is not through after 48 hours nothing comes back, whatever ran" in done.err
     assert "40 of the 40 rows that ended failed the same way: expired" in done.err
     assert gemini.fake.calls.count("create") == 1
 

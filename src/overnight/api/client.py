@@ -121,7 +121,7 @@ class Client:
                     await self._forget(job)
                 raise
         money = prepare.money_of(spec, summary, price)
-        notes = (*rules.notes, *prepare.cache_notes(summary))
+        notes = (*rules.notes, *prepare.cache_notes(summary), *prepare.expiry_notes(target))
         return Preview(job, spec, target, summary, limit, notes, money, selection, plan, made)
 
     async def _plan(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from overnight.core.catalog import HOUR, PROVIDERS
 from overnight.core.cost import ceiling, cost, writing
 from overnight.core.families import family
 from overnight.core.identity import identity, job_id
@@ -285,6 +286,14 @@ def cache_notes(summary: Summary) -> tuple[str, ...]:
         f"prompt.cache: about {each:,} tokens a row are shared; {least:,} to {most:,} tokens will be read from the "
         f"cache, the rest of {summary.shared:,} written into it",
     )
+
+
+def expiry_notes(target: Target) -> tuple[str, ...]:
+    """For people: what an expired batch costs, where the provider gives nothing of it back."""
+    if PROVIDERS[target.like].keeps_expired:
+        return ()
+    hours = round(target.limits.window / HOUR)
+    return (f"{target.provider}: of a batch that is not through after {hours} hours nothing comes back, whatever ran",)
 
 
 def _is_kept(summary: Summary) -> bool:
