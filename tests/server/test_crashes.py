@@ -19,7 +19,7 @@ from overnight.blobs.files import FileBlobs
 from overnight.blobs.journal import FileJournal
 from overnight.clock import SystemClock
 from overnight.engine.executor import Executor
-from overnight.ports import Stored, UpstreamReply
+from overnight.ports import Blobs, ObjectStore, Stored, UpstreamReply
 from overnight.server.files import Files
 from overnight.server.gemini_files import GeminiFiles
 from overnight.server.lives import Lives
@@ -74,22 +74,35 @@ class Home:
         google = GeminiFiles(objects, blobs, self.clock, lives.reads)
         sweep = Sweep(objects, blobs, self.clock, Files(objects, blobs, self.clock, lives.reads), google)
         try:
-            begun = asyncio.create_task(begin(sweep, lives))
+            begun = asyncio.create_task(self.begin(sweep, lives, objects, blobs))
             while not world.dead:
-                stored = await self.objects.get(BATCH, "", BATCH_ID)
-                assert stored is not None
-                if stored.state == status and not lives.reads("file-in"):
-                    return decode_batch(stored.doc)
+                if (over := await self.over(status)) is not None and not self.reads(lives):
+                    return over
                 await asyncio.sleep(0.001)
             return None
         finally:
             await asyncio.gather(begun, return_exceptions=True)
             async with asyncio.timeout(20):
-                while lives.reads("file-in"):
+                while self.reads(lives):
                     await asyncio.sleep(0)
             await lives.close()
             for opened in journals:
                 await opened.close()
+
+    async def begin(self, sweep: Sweep, lives: Lives, objects: ObjectStore, blobs: Blobs) -> None:
+        """What a process does first."""
+        await sweep.orphans()
+        await lives.start()
+
+    async def over(self, status: str) -> BatchRecord | None:
+        """The batch, if it has come to this end."""
+        stored = await self.objects.get(BATCH, "", BATCH_ID)
+        assert stored is not None
+        return decode_batch(stored.doc) if stored.state == status else None
+
+    def reads(self, lives: Lives) -> bool:
+        """Something is still being done."""
+        return lives.reads("file-in")
 
     async def seed(self, status: str) -> None:
         """An uploaded file and a batch of it."""
@@ -123,11 +136,6 @@ class Home:
             return []
         with self.blobs.open(file_blob(file_id)) as file:
             return [json.loads(line) for line in file]
-
-
-async def begin(sweep: Sweep, lives: Lives) -> None:
-    await sweep.orphans()
-    await lives.start()
 
 
 def killed(world: World, home: Home, status: str) -> None:
