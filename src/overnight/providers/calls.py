@@ -120,6 +120,25 @@ class Calls:
             raise self.error(Failure(FailureKind.PERMANENT, "the answer is no list object"), doing)
         return page, more
 
+    async def tokened(self, query: Mapping[str, str], name: str, doing: str) -> AsyncGenerator[RemoteBatch, None]:
+        """Every batch of a list of Google's, which stands under `name` and leads on by tokens. Raises where a page is
+        no list, or leads to one that was read: then what was read is no complete listing."""
+        token, seen = "", set[str]()
+        while True:
+            asked = {**query, "pageSize": str(self._limit), **({self._cursor: token} if token else {})}
+            document = self.document(await self.http.get(self._batches, asked), doing)
+            page, told = document.get(name, []), document.get("nextPageToken") or ""
+            if not isinstance(page, list) or document.get("unreachable"):
+                raise self.error(Failure(FailureKind.PERMANENT, "the answer is no whole list of batches"), doing)
+            for batch in page:
+                yield self.batch(batch, doing)
+            if not told:
+                return
+            if not isinstance(told, str) or told in seen:
+                raise self.error(Failure(FailureKind.PERMANENT, "the list does not go on"), doing)
+            seen.add(told)
+            token = told
+
     def batch(self, document: object, doing: str) -> RemoteBatch:
         """The batch. Raises `ProviderError` where it is none."""
         try:

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import random
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 import orjson
@@ -202,7 +202,7 @@ class GeminiProvider:
         """See `ports.Provider`. The list has no filter and no order that is promised: all of it is read."""
         found = [
             batch
-            async for batch in self._list()
+            async for batch in self._calls.tokened({}, "operations", "list the batches")
             if batch.tag == search.tag or (search.file_id and batch.input_file == search.file_id)
         ]
         return sorted(found, key=lambda batch: (batch.created_at or 0.0, batch.id))
@@ -264,21 +264,3 @@ class GeminiProvider:
         answer = await self._http.delete(self._path(name))
         if answer.status >= 300 and self._calls.refusal(answer).status != 404:
             raise self._calls.error(self._calls.refusal(answer), doing)
-
-    async def _list(self) -> AsyncGenerator[RemoteBatch, None]:
-        """Every batch of the account. Raises where a page is no list, or leads to one that was read."""
-        doing, token, seen = "list the batches", "", set[str]()
-        while True:
-            query = {"pageSize": "100", **({"pageToken": token} if token else {})}
-            document = self._calls.document(await self._http.get(f"/{self._version}/batches", query), doing)
-            page, told = document.get("operations", []), document.get("nextPageToken")
-            if not isinstance(page, list):
-                raise self._calls.error(Failure(FailureKind.PERMANENT, "the answer is no list of batches"), doing)
-            for operation in page:
-                yield self._calls.batch(operation, doing)
-            if not told:
-                return
-            if not isinstance(told, str) or told in seen:
-                raise self._calls.error(Failure(FailureKind.PERMANENT, "the list does not go on"), doing)
-            seen.add(told)
-            token = told

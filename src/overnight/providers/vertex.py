@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import orjson
 
@@ -188,7 +188,7 @@ class VertexProvider:
         for wanted in (labeled, since):
             found = [
                 batch
-                async for batch in self._list(wanted)
+                async for batch in self._calls.tokened({"filter": wanted}, "batchPredictionJobs", "list the batches")
                 if batch.tag == search.tag or (search.file_id and batch.input_file == search.file_id)
             ]
             if found:
@@ -228,28 +228,6 @@ class VertexProvider:
     async def close(self) -> None:
         """Close connections."""
         await self._http.close()
-
-    async def _list(self, wanted: str) -> AsyncGenerator[RemoteBatch, None]:
-        """Every job that the filter lets through. Raises where a page is no list, or leads to itself."""
-        doing, token, seen = "list the batches", "", set[str]()
-        while True:
-            query = {"filter": wanted, "pageSize": "100", **({"pageToken": token} if token else {})}
-            document = self._calls.document(await self._http.get(self._jobs, query), doing)
-            for job in self._page(document, doing):
-                yield self._calls.batch(job, doing)
-            told = document.get("nextPageToken")
-            if not told:
-                return
-            if not isinstance(told, str) or told in seen:
-                raise self._calls.error(Failure(FailureKind.PERMANENT, "the list does not go on"), doing)
-            seen.add(told)
-            token = told
-
-    def _page(self, document: Mapping[str, Any], doing: str) -> list[Any]:
-        page = document.get("batchPredictionJobs", [])
-        if not isinstance(page, list) or document.get("unreachable"):
-            raise self._calls.error(Failure(FailureKind.PERMANENT, "the answer is no whole list of jobs"), doing)
-        return page
 
 
 def _predicts(name: str) -> bool:
