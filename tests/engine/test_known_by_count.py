@@ -358,7 +358,7 @@ def test_candidates_whose_answers_cannot_be_had_stop_nobody(tmp_path: Path, arri
 
 
 SMALL = msgspec.structs.replace(SPEC, batch=BatchSize(rows=2), policy=Policy(brake=None, poll=300))
-DEADLY = ("provider.create", "provider.find", "provider.first_id", "provider.status", "store.commit", "store.adopters")
+DEADLY = ("provider.create", "provider.find", "provider.first_id", "store.commit")
 
 
 def sparse(root: Path) -> Stage:
@@ -372,7 +372,7 @@ def sparse(root: Path) -> Stage:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", DEADLY)
 def test_death_around_a_lost_create(tmp_path: Path, name: str, when: When) -> None:
-    for number in (1, 2, 4):
+    for number in (1, 3):
         stage = sparse(tmp_path / str(number))
         worlds = [World(number, when, name), World(number, when, name)]
         assert play(stage, worlds).reason is EndReason.FINISHED
