@@ -107,6 +107,7 @@ WAYS = {
     "pooled": lambda client: client.post("/batches", b"{}"),
     "alone": lambda client: client.post_alone("/batches", b"{}", timeout=5),
     "streamed": lambda client: client.post_alone("/batches", iter([b"{", b"}"]), size=2, timeout=5),
+    "part": lambda client: client.post_part("/batches", io.BytesIO(b"{}"), 2, {}),
 }
 
 
@@ -115,7 +116,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_post_whose_connection_ends_is_not_sent_again(end, reused, way):
     async def story():
-        alone = way != "pooled"
+        alone = way in {"alone", "streamed"}
         async with serving(*([OK] if reused else []), end) as raw, http(raw.url) as client:
             if reused:
                 await client.post("/batches", b"{}")
@@ -493,6 +494,31 @@ def test_an_upload_may_be_sent_again_from_its_start_and_closes_what_it_opens():
             assert answer.status == 200
             assert [data in body for body in raw.bodies] == [True, True, True]
             assert [file.closed for file in opened] == [True, True, True]
+
+    run(story)
+
+
+def test_a_part_is_so_many_bytes_from_where_the_file_stands():
+    async def story():
+        file = io.BytesIO(b"abcdefgh")
+        file.seek(2)
+        async with serving() as raw, http(raw.url) as client:
+            await client.post_part("/upload", file, 3, {"x-offset": "2"})
+            assert raw.bodies == [b"cde"]
+            fields = dict(raw.fields(0))
+            assert (fields["content-length"], fields["x-offset"]) == ("3", "2")
+            with pytest.raises(ProviderError):
+                await client.post_part("/upload", file, 9, {})
+            assert raw.bodies[1] is None
+
+    run(story)
+
+
+def test_a_harmless_post_is_sent_again():
+    async def story():
+        async with serving("fin", status(503)) as raw, http(raw.url) as client:
+            assert (await client.post_harmless("/upload", b"{}", {"x-command": "query"})).status == 200
+            assert raw.methods() == ["POST"] * 3
 
     run(story)
 
