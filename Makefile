@@ -4,14 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 3000
 
-.PHONY: demo test check prove lint types layers docs bench help
+.PHONY: demo demo-dialects test check prove lint types layers docs bench help
 .DEFAULT_GOAL := help
 
 help:  ## these words
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/local  ## classify 240 real articles with a real model through our own batch server
 	$(BIN)/python demo/demo.py
+
+demo-dialects: $(VENV)/local  ## the same job through three dialects, in front of the same model
+	$(BIN)/python demo/dialects.py
 
 test: $(VENV)/dev $(VENV)/sdks/installed  ## every test
 	$(BIN)/python -m pytest
