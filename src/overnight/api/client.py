@@ -14,8 +14,8 @@ from overnight.api.running import JobBusy, Look, Running, Stop, new_id, spec_of
 from overnight.app import Workspace, open_workspace
 from overnight.config import Config, read_config
 from overnight.core.cost import cost
-from overnight.core.decide import committed
 from overnight.core.identity import run_tag
+from overnight.core.stops import committed
 from overnight.data.mended import Mending
 from overnight.data.merge import MergeSummary
 from overnight.data.outcomes import Outcomes
