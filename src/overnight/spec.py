@@ -142,7 +142,8 @@ class Spec(Struct, frozen=True):
         tuple[str, ...], Meta(description="Beta features to ask for (Anthropic: output-300k-2026-03-24 and others).")
     ] = ()
     endpoint: Annotated[
-        Literal["chat", "responses", "embeddings"] | None, Meta(description="Job kind; default chat.")
+        Literal["chat", "responses", "embeddings", "moderations", "completions", "images", "image_edits"] | None,
+        Meta(description="Job kind; default chat. `overnight providers` says who has which."),
     ] = None
     prompt: Annotated[Prompt, Meta(description="What the model is asked.")] = Prompt()
     parameters: Annotated[

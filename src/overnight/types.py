@@ -99,7 +99,6 @@ class Endpoint(StrEnum):
     COMPLETIONS = "/v1/completions"
     IMAGES = "/v1/images/generations"
     IMAGE_EDITS = "/v1/images/edits"
-    VIDEOS = "/v1/videos"
     MESSAGES = "/v1/messages"
     GENERATE = "generateContent"
     EMBED = "embedContent"

@@ -169,7 +169,7 @@ def test_what_a_batch_does_anyway_may_be_said():
     [
         ({"temprature": 1}, "`parameters.temprature`: unknown parameter; did you mean `temperature`? (what stands"),
         ({"max_token": 1}, "`parameters.max_token`: unknown parameter; did you mean `max_tokens`?"),
-        ({"zzz": 1}, "`parameters.zzz`: unknown parameter; known: dimensions, frequency_penalty, "),
+        ({"zzz": 1}, "`parameters.zzz`: unknown parameter; known: background, dimensions, frequency_penalty, "),
         ({"temperature": 2.5}, "`parameters.temperature`: must be a number from 0 to 2"),
         ({"temperature": True}, "`parameters.temperature`: must be a number from 0 to 2"),
         ({"max_tokens": 0}, "`parameters.max_tokens`: must be a whole number of at least 1"),

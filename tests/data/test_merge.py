@@ -226,7 +226,7 @@ def test_vectors_and_tool_calls_and_bodies_are_answers(blobs: FileBlobs) -> None
     assert tuple(vector["answer"]) == (0.5, -1.0)
     calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     assert json.loads(one_answer(blobs, chat(0, None, tools=calls), spec())["answer"]) == calls
-    body = {"results": [{"flagged": False}]}
+    body = {"results": [{"flagged": False}, {"flagged": True}]}
     raw = one_answer(blobs, line(0, answered(200, body, "r")), spec(raw=True), "/v1/moderations")
     assert json.loads(raw["answer"]) == body
 

@@ -84,7 +84,8 @@ BAD = [
     (GOOD + "keep: 3", "`keep` ({f}:5): must be text or a list, not a whole number; put it in quotes"),
     (
         GOOD + "endpoint: chats",
-        "`endpoint` ({f}:5): must be `chat`, `embeddings` or `responses`, not `chats`; did you mean `chat`?",
+        "`endpoint` ({f}:5): must be `chat`, `completions`, `embeddings`, `image_edits`, `images`, `moderations` or "
+        "`responses`, not `chats`; did you mean `chat`?",
     ),
     (
         GOOD + "with:\n- raw\n- prob",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from overnight.spec import Spec
     from overnight.types import PicoUSD, Selection
 
-_ENDPOINTS = ("chat", "responses", "embeddings")
+_ENDPOINTS = ("chat", "responses", "embeddings", "moderations", "completions", "images", "image_edits")
 
 _OPTIONS: Final = (
     click.argument("what", metavar="[SPEC.yaml | SOURCE]", required=False),

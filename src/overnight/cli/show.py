@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from overnight.api import Attempt, Client, RowHistory
     from overnight.types import Tokens
 
+_LONG = re.compile(r"[A-Za-z0-9+/=_-]{500,}")
+
 
 @verb(
     """Everything about one row: the request as it was sent, and every attempt with its answer as it came.
@@ -117,6 +119,10 @@ def _document(history: RowHistory) -> dict[str, Any]:
 
 
 def _pretty(value: Any) -> str:
-    """JSON in which no character can steer the terminal."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    """JSON in which no character can steer the terminal; of files in it (base64) the beginning."""
+    text = _LONG.sub(_cut, json.dumps(value, indent=2, ensure_ascii=False))
     return re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _cut(found: re.Match[str]) -> str:
+    return f"{found[0][:60]}… ({len(found[0]):,} characters)"

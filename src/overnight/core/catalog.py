@@ -63,8 +63,8 @@ _OPENAI_KINDS: Final = (
     "completions",
     "images",
     "image_edits",
-    "videos",
 )
+_OWN_KINDS: Final = ("chat", "responses", "embeddings")
 _OPENAI: Final = Provider(
     name="openai",
     dialect="openai",
@@ -174,7 +174,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             expired="as at OpenAI; unverified",
             canceled="as at OpenAI; unverified",
         ),
-        replace(_KIN, name="local", keys=(), base_urls=(), base_url=None, own=True),
-        replace(_KIN, name="fake", keys=(), base_urls=(), base_url=None, own=True),
+        replace(_KIN, name="local", kinds=_OWN_KINDS, keys=(), base_urls=(), base_url=None, own=True),
+        replace(_KIN, name="fake", kinds=_OWN_KINDS, keys=(), base_urls=(), base_url=None, own=True),
     )
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from overnight.core.families import Family, Thinking, family
-from overnight.core.parameters import GENERATING, LEAST_RESPONSES_LIMIT, LIMIT, checked, endpoint_of
+from overnight.core.parameters import LEAST_RESPONSES_LIMIT, LIMIT, LIMITED, checked, endpoint_of
 from overnight.spec import Spec
 from overnight.types import Endpoint
 
@@ -53,7 +53,7 @@ def output_limit(
     """The limit of the spec's rows; None for embeddings and raw sources, whose lines bring their own. `schema` is the
     answer's JSON Schema, labels included (`data.schemas`). Raises `UsageError` for parameters that are refused."""
     endpoint, given = endpoint_of(spec, provider), checked(spec, provider, model, base_url)
-    if spec.raw or endpoint not in GENERATING:
+    if spec.raw or endpoint not in LIMITED:
         return None
     if LIMIT in given:
         return OutputLimit(given[LIMIT], f"parameters.{LIMIT}")

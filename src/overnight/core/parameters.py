@@ -31,6 +31,9 @@ _MESSAGES, _GENERATE, _EMBED = Endpoint.MESSAGES, Endpoint.GENERATE, Endpoint.EM
 GENERATING: Final = frozenset({_CHAT, _RESPONSES, _MESSAGES, _GENERATE})
 """Endpoints whose answers are text that a model writes, and whose output is limited."""
 _WRITTEN_BY_OPENAI: Final = frozenset({_CHAT, _RESPONSES})
+LIMITED: Final = GENERATING | {Endpoint.COMPLETIONS}
+"""Endpoints whose output is limited, in tokens."""
+_IMAGES: Final = frozenset({Endpoint.IMAGES, Endpoint.IMAGE_EDITS})
 _OPENAI: Final = {
     "chat": _CHAT,
     "responses": _RESPONSES,
@@ -39,7 +42,6 @@ _OPENAI: Final = {
     "completions": Endpoint.COMPLETIONS,
     "images": Endpoint.IMAGES,
     "image_edits": Endpoint.IMAGE_EDITS,
-    "videos": Endpoint.VIDEOS,
 }
 _ENDPOINTS: Final[Mapping[str, Mapping[str, Endpoint]]] = {
     "openai": _OPENAI,
@@ -100,15 +102,15 @@ _list = _of_type(list, "a list")
 _anything: Check = lambda value: None  # noqa: E731
 
 TABLE: Final[Mapping[str, Parameter]] = {
-    LIMIT: Parameter(GENERATING, _number(1, whole=True)),
-    "temperature": Parameter(GENERATING, _number(0, 2)),
-    "top_p": Parameter(GENERATING, _number(0, 1)),
+    LIMIT: Parameter(LIMITED, _number(1, whole=True)),
+    "temperature": Parameter(LIMITED, _number(0, 2)),
+    "top_p": Parameter(LIMITED, _number(0, 1)),
     "top_k": Parameter(frozenset({_MESSAGES, _GENERATE}), _number(1, whole=True)),
-    "seed": Parameter(frozenset({_CHAT, _GENERATE}), _whole),
-    "stop": Parameter(frozenset({_CHAT, _MESSAGES, _GENERATE}), _stop),
-    "presence_penalty": Parameter(frozenset({_CHAT, _GENERATE}), _number(-2, 2)),
-    "frequency_penalty": Parameter(frozenset({_CHAT, _GENERATE}), _number(-2, 2)),
-    "logit_bias": Parameter(frozenset({_CHAT}), _mapping),
+    "seed": Parameter(frozenset({_CHAT, Endpoint.COMPLETIONS, _GENERATE}), _whole),
+    "stop": Parameter(frozenset({_CHAT, Endpoint.COMPLETIONS, _MESSAGES, _GENERATE}), _stop),
+    "presence_penalty": Parameter(frozenset({_CHAT, Endpoint.COMPLETIONS, _GENERATE}), _number(-2, 2)),
+    "frequency_penalty": Parameter(frozenset({_CHAT, Endpoint.COMPLETIONS, _GENERATE}), _number(-2, 2)),
+    "logit_bias": Parameter(frozenset({_CHAT, Endpoint.COMPLETIONS}), _mapping),
     "logprobs": Parameter(GENERATING - {_MESSAGES}, _switch),
     "top_logprobs": Parameter(GENERATING - {_MESSAGES}, _number(0, 20, whole=True)),
     "reasoning_effort": Parameter(GENERATING, _one_of(*EFFORTS)),
@@ -122,6 +124,13 @@ TABLE: Final[Mapping[str, Parameter]] = {
     "safety_identifier": Parameter(GENERATING - {_GENERATE}, _text),
     "truncation": Parameter(frozenset({_RESPONSES}), _one_of("auto", "disabled")),
     "dimensions": Parameter(frozenset({_EMBEDDINGS, _EMBED}), _number(1, whole=True)),
+    "size": Parameter(_IMAGES, _text),
+    "quality": Parameter(_IMAGES, _text),
+    "background": Parameter(_IMAGES, _one_of("auto", "transparent", "opaque")),
+    "output_format": Parameter(_IMAGES, _one_of("png", "jpeg", "webp")),
+    "output_compression": Parameter(_IMAGES, _number(0, 100, whole=True)),
+    "moderation": Parameter(_IMAGES, _one_of("auto", "low")),
+    "input_fidelity": Parameter(frozenset({Endpoint.IMAGE_EDITS}), _one_of("high", "low")),
     "user": Parameter(frozenset({*_OPENAI.values(), _MESSAGES}), _text),
 }
 
@@ -134,6 +143,7 @@ _REFUSED: Final = {
     "text": "set `answer` of the spec (and `verbosity` here)",
     "service_tier": "batches have one tier: leave it out",
     "encoding_format": "overnight chooses it: leave it out",
+    "images": "set `prompt.images` of the spec",
 }
 """Fields of a request that something else of the spec stands for."""
 
@@ -234,8 +244,8 @@ def _family_takes(given: Mapping[str, Any], kind: Family, model: str) -> None:
 def _api_has(spec: Spec, provider: str) -> None:
     """Features and versions that an API can be asked for."""
     dialect = PROVIDERS[provider].dialect
-    for name, dialects in (("betas", {"anthropic"}), ("api_version", {"anthropic", "gemini"})):
-        if getattr(spec, name) and dialect not in dialects:
+    for name, having in (("betas", {"anthropic"}), ("api_version", {"anthropic", "gemini", "azure"})):
+        if getattr(spec, name) and having.isdisjoint({dialect, provider}):
             raise UsageError(f"`{name}`: the API of {provider} has no such thing; leave it out")
     if dialect == "gemini" and spec.api_version and not re.fullmatch(r"v\d+(alpha|beta)?", spec.api_version):
         raise UsageError(f"`api_version`: {provider} has versions like v1 and v1beta")

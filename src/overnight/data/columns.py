@@ -149,6 +149,8 @@ def _free(name: str, prefix: str, taken: set[str]) -> str:
 def _answers(spec: Spec, rules: AnswerRules) -> tuple[Column, ...]:
     if spec.endpoint == "embeddings":
         return (Column(ANSWER, Content.VECTOR),)
+    if spec.endpoint == "moderations":
+        return (Column("flagged", Content.BOOLEAN), Column("scores", Content.JSON))
     if rules.schema is None or spec.answer.labels is not None:
         return (Column(ANSWER, Content.TEXT),)
     properties = rules.schema.get("properties") or {}

@@ -22,7 +22,12 @@ from overnight.wire.custom_ids import custom_id
 if TYPE_CHECKING:
     from overnight.data.templates import Template
 
-_TALKING = frozenset({Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES, Endpoint.GENERATE})
+_SEEING = frozenset(
+    {
+        *(Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES, Endpoint.GENERATE),
+        *(Endpoint.MODERATIONS, Endpoint.IMAGE_EDITS),
+    }
+)
 
 
 class Rendered(NamedTuple):
@@ -40,7 +45,7 @@ class MediaRequests:
     def __init__(self, prompt: Prompt, shape: RequestShape, columns: Sequence[str], tag: str, folder: Path) -> None:
         from overnight.data.templates import compile_template
 
-        if shape.endpoint not in _TALKING:
+        if shape.endpoint not in _SEEING:
             raise UsageError(f"`prompt.images`, `prompt.documents`: {shape.endpoint.value} takes none; leave them out")
         if not prompt.user.strip():
             raise UsageError("prompt.user is empty: say what is asked about the images or documents")

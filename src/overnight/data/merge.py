@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from overnight.data.columns import Layout, shown
+from overnight.data.images import ImageFiles
 from overnight.data.table import Columns, Parts, Which, blocks, key_rows, layout_of
 from overnight.data.writers import TableWriter
 from overnight.ports import Blobs
@@ -35,11 +36,13 @@ class MergeSummary:
 
 
 def merge(parts: Parts, path: Path, which: Which = "finished") -> MergeSummary:
-    """Write the table; the format is told by the suffix. Raises `UsageError` where a row of a `finished` table is not
-    answered yet, `LocalError` where the file cannot be written, `SourceChanged` where kept columns are no longer what
-    they were (without a source the rest can be had). Then what stood at the path before still does."""
+    """Write the table; the format is told by the suffix. Images go into a directory beside it. Raises `UsageError`
+    where a row of a `finished` table is not answered yet, `LocalError` where a file cannot be written, `SourceChanged`
+    where kept columns are no longer what they were (without a source the rest can be had). Then what stood at the path
+    before still does."""
     tally = _Tally(labeled=parts.spec.answer.labels is not None)
     layout = layout_of(parts, which)
+    parts = replace(parts, keep_image=ImageFiles(path).keep)
     with TableWriter(path, layout.columns) as table:
         for block in _table(parts, layout, which, tally):
             table.write(block)

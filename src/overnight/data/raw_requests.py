@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from overnight.core.parameters import GENERATING
+from overnight.core.parameters import LIMITED
 from overnight.data.estimates import estimate
 from overnight.data.records import Unreadable
 from overnight.data.requests import Request, RequestShape
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Values = Mapping[str, Any]
 
 _URL = re.compile(r"/v1/[a-z0-9_/-]+")
-_GENERATING = GENERATING | {Endpoint.COMPLETIONS}
 
 
 class _Line(msgspec.Struct):
@@ -159,7 +158,7 @@ class RawRequests:
             raise Unreadable(f"{frame}.model is missing")
         if peek.stream:
             raise Unreadable(f"{frame}.stream must not be true in a batch")
-        if url in _GENERATING and peek.limit is None and not self._allow_unlimited:
+        if url in LIMITED and peek.limit is None and not self._allow_unlimited:
             told = f"{frame}.{_limit_name(url)}"
             raise Unreadable(f"no limit on the output: set {told}, or allow it (--allow-unlimited)")
         fault = None if self._importer is None else self._importer.fault(msgspec.json.decode(values["body"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +23,15 @@ from overnight.spec import Spec
 from overnight.types import Batch, Entry, FailureKind, Outcome, Reply, Segment, Span
 from overnight.wire.custom_ids import custom_id, custom_id_form
 from overnight.wire.dialect import Dialect, dialect
+from overnight.wire.openai.kinds import image_of
 from overnight.wire.strict import strict_json
 
 Which = Literal["finished", "partial", "failed"]
 """`finished`: every selected row, all of them answered. `partial`: those not answered yet as `pending`. `failed`: only
 rows that were sent and ended without success, as a source for another try."""
 
+IMAGES = frozenset({"images", "image_edits"})
+"""Job kinds whose answer is an image."""
 PENDING = "pending"
 BLOCK_ROWS = 5_000
 BLOCK_BYTES = 4 << 20
@@ -49,7 +53,8 @@ _texts = msgspec.json.Decoder(list[str | None])
 class Parts:
     """Where a job's table comes from. `selected` gives the ordinals of a segment that the table is about: those
     planned, and the bad and empty records among the selected. `contributing` gives the batches with totals that hold
-    rows of the segment with that index. `source` None: of the source only the key is shown."""
+    rows of the segment with that index. `source` None: of the source only the key is shown. `keep_image` puts an image
+    (its key, row, bytes, format) somewhere and says where; None: the answer holds it."""
 
     spec: Spec
     rules: AnswerRules
@@ -59,6 +64,7 @@ class Parts:
     contributing: Callable[[int], Sequence[Batch]]
     blobs: Blobs
     source: Source | None = None
+    keep_image: Callable[[Any, int, bytes, str], str] | None = None
 
 
 class Watcher(Protocol):
@@ -250,7 +256,7 @@ class _Making:
         batch = self.joined.batches[self.joined.batch[at]]
         spoken = dialect(batch.dialect)
         reply = spoken.read_line(raw, batch.shard.endpoint)
-        answer = self._answer(reply, raw, spoken)
+        answer = self._answer(at, reply, raw, spoken)
         self.watcher.succeeded([[value] for value in answer])
         return (
             self._key(at),
@@ -264,13 +270,26 @@ class _Making:
             *self._extras(at, raw),
         )
 
-    def _answer(self, reply: Reply, raw: bytes, spoken: Dialect) -> Row:
+    def _answer(self, at: int, reply: Reply, raw: bytes, spoken: Dialect) -> Row:
         """The values of the answer's columns, of a reply that is a success."""
+        if self.parts.spec.endpoint in IMAGES:
+            return (self._image(at, raw),)
         if self.parts.spec.endpoint == "embeddings":
             return (reply.vector,)
         if reply.text is not None:
             return self.read(reply.text)
-        return (_other(reply, raw, spoken),) if self.parts.rules.schema is None else self.blank
+        alone = self.parts.rules.schema is None and self.layout.answers == 1
+        return (_other(reply, raw, spoken),) if alone else self.blank
+
+    def _image(self, at: int, raw: bytes) -> str | None:
+        """Where the row's image is, or the image itself as a data URL."""
+        image = image_of(raw)
+        if image is None or image.url is not None:
+            return None if image is None else image.url
+        if self.parts.keep_image is None:
+            return f"data:image/{image.suffix};base64,{b64encode(image.data).decode()}"
+        row = self.joined.segment.first_ordinal + at + 1
+        return self.parts.keep_image(self._key(at), row, image.data, image.suffix)
 
     def _failure(self, at: int, entry: Entry, raw: bytes | None) -> Row:
         """From the status on: what there is of a row without success."""
@@ -329,6 +348,8 @@ class _Making:
 def _text_reader(parts: Parts) -> Callable[[str], Row]:
     """What fills the answer's columns, of the text of a success."""
     rules = parts.rules
+    if parts.spec.endpoint == "moderations":
+        return lambda text: tuple(map(msgspec.json.decode(text).get, ("flagged", "scores")))
     if rules.schema is None:
         return lambda text: (text,)
     if parts.spec.answer.labels is None and not rules.schema.get("properties"):

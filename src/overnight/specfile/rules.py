@@ -20,8 +20,8 @@ def _broken(spec: Spec) -> Iterator[tuple[Path, str]]:
     if spec.base_url is not None and not spec.base_url.startswith(("http://", "https://")):
         yield ("base_url",), "must begin with http:// or https://"
     yield from _raw(spec) if spec.raw else _prompted(spec)
-    if spec.endpoint == "embeddings":
-        yield from _embeddings(spec)
+    if spec.endpoint not in {None, "chat", "responses"}:
+        yield from _without_turns(spec)
     yield from _answer(spec)
     yield from _expected(spec)
 
@@ -43,7 +43,7 @@ def _prompted(spec: Spec) -> Iterator[tuple[Path, str]]:
         yield ("allow_unlimited",), "is for raw sources; leave it out"
 
 
-def _embeddings(spec: Spec) -> Iterator[tuple[Path, str]]:
+def _without_turns(spec: Spec) -> Iterator[tuple[Path, str]]:
     for path, given in (
         (("prompt", "system"), spec.prompt.system is not None),
         (("prompt", "examples"), spec.prompt.examples),
@@ -51,7 +51,7 @@ def _embeddings(spec: Spec) -> Iterator[tuple[Path, str]]:
         (("with",), "logprobs" in spec.extra),
     ):
         if given:
-            yield path, "embeddings have none; leave it out"
+            yield path, f"{str(spec.endpoint).replace('_', ' ')} have none; leave it out"
 
 
 def _answer(spec: Spec) -> Iterator[tuple[Path, str]]:

@@ -20,14 +20,16 @@ from overnight.testing.books import Books, Execution, NoAnswer, advance
 from overnight.testing.openai_batches import OPEN, FakeBatch, Quirks, token_limit_error, validation_error
 from overnight.testing.openai_flavours import OPENAI, Flavour
 from overnight.testing.openai_rows import Answering, Row, echo, end
-from overnight.types import PicoUSD, Tokens
+from overnight.types import Endpoint, PicoUSD, Tokens
 from overnight.wire import openai as wire
 from overnight.wire.custom_ids import split_custom_id
 from overnight.wire.openai.refusal import Refusal
 
 __all__ = ["Execution", "FakeFile", "FakeOpenAI", "NoAnswer", "Quirks", "Refusal"]
 
-ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/completions", "/v1/moderations"})
+ENDPOINTS = frozenset(endpoint.value for endpoint in Endpoint if endpoint.value.startswith("/v1/")) - {
+    Endpoint.MESSAGES
+}
 BEST = Quirks()
 KEY = "sk-fake"
 RATES = Rates(input=125_000, cached=62_500, output=1_000_000)

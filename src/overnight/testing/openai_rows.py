@@ -16,7 +16,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -96,7 +99,7 @@ def end(row: Row, endpoint: str, word: str, serial: str, answering: Answering) -
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:
     """Input tokens by the fake's rule, a quarter of the bytes of every turn; at least one."""
-    given = body.get("input")
+    given = body.get("input") or body.get("prompt")
     if isinstance(given, list) and all(isinstance(each, str) for each in given):
         return max(1, sum(map(tokens_of, given)))
     texts = [given] if isinstance(given, str) else [said for _, said in _turns(body)]
@@ -114,7 +117,7 @@ def _answer(row: Row, endpoint: str, word: str, serial: str, answering: Answerin
         encoding = str(body.get("encoding_format", "float"))
         return embeddings(model=model, vectors=vectors, encoding_format=encoding, input_tokens=taken), Tokens(taken)
     if endpoint not in (Endpoint.CHAT, Endpoint.RESPONSES):
-        return {"object": "answer", "model": model}, Tokens(taken)
+        return _small(row, endpoint, word, serial)
     chat = responses_to_chat(body) if endpoint == Endpoint.RESPONSES else body
     text = _TEXTS.get(word)
     if text is None:
@@ -133,6 +136,52 @@ def _answer(row: Row, endpoint: str, word: str, serial: str, answering: Answerin
     if word == "refused":
         completion["choices"][0]["message"].update(content=None, refusal="I cannot help with that.")
     return (completion if endpoint == Endpoint.CHAT else chat_to_response(completion, body)), tokens
+
+
+def _small(row: Row, endpoint: str, word: str, serial: str) -> tuple[Mapping[str, Any], Tokens]:
+    """Answers of the smaller job kinds: an echo, a judgement by one word, a picture of a few bytes."""
+    body, taken = row.body, prompt_tokens(row.body)
+    model, asked = str(body.get("model")), str(body.get("prompt") or body.get("input") or "")
+    if endpoint == Endpoint.MODERATIONS:
+        flagged = "violent" in asked
+        result = {
+            "flagged": flagged,
+            "categories": {"violence": flagged},
+            "category_scores": {"violence": 0.9 * flagged},
+        }
+        return {"id": f"modr-{serial}", "model": model, "results": [] if word == "empty" else [result]}, Tokens()
+    if endpoint == Endpoint.COMPLETIONS:
+        text = _TEXTS.get(word, asked)
+        choice = {"index": 0, "text": text, "finish_reason": _FINISH.get(word, "stop")}
+        tokens = Tokens(taken, 0, max(1, tokens_of(text)), 0)
+        usage = {"prompt_tokens": taken, "completion_tokens": tokens.output, "total_tokens": taken + tokens.output}
+        return {
+            "id": f"cmpl-{serial}",
+            "object": "text_completion",
+            "model": model,
+            "choices": [choice],
+            "usage": usage,
+        }, tokens
+    tokens = Tokens(taken, 0, 272, 0)
+    usage = {"input_tokens": taken, "output_tokens": 272, "total_tokens": taken + 272}
+    image = {"b64_json": base64.b64encode(picture(asked)).decode()}
+    return {"created": 0, "data": [] if word == "empty" else [image], "usage": usage}, tokens
+
+
+def picture(text: str) -> bytes:
+    """A PNG of one pixel whose colour the text decides."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    colour = hashlib.sha256(text.encode()).digest()[:3]
+    head = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\0" + colour))
+        + chunk(b"IEND", b"")
+    )
 
 
 def _line(row: Row, serial: str, status: int, body: Mapping[str, Any]) -> bytes:

@@ -21,16 +21,21 @@ from typing import Any
 from msgspec import Raw, UnsetType, ValidationError, convert
 from msgspec.json import Decoder, encode
 
-from overnight.types import Endpoint, FailureKind, Outcome, Reply, Tokens
+from overnight.types import Endpoint, FailureKind, Outcome, Reply
 from overnight.wire.jsonl import BOM
 from overnight.wire.openai.failures import ErrorFields, error_fields, fields_from, kind_of, row_message
+from overnight.wire.openai.kinds import judge_completion, judge_images, judge_moderation
+from overnight.wire.openai.replies import failed, succeeded, tokens_of
 from overnight.wire.openai.shapes import (
     ChatBody,
+    CompletionBody,
     Embedding,
     EmbeddingsBody,
     ErrorShape,
+    ImagesBody,
     Item,
     Line,
+    ModerationBody,
     Response,
     ResponsesBody,
     Usage,
@@ -63,7 +68,7 @@ def _judged(line: Line[Any], judge: Judge, text: bool) -> Reply:
         return Reply(line.custom_id, Outcome.ERRORED, FailureKind.MISSING, "neither answer nor error came", ran=True)
     if 200 <= response.status_code < 300:
         if response.body is None:
-            return _failed(line.custom_id, response, FailureKind.EMPTY, "the answer has no body")
+            return failed(line.custom_id, response, FailureKind.EMPTY, "the answer has no body")
         return judge(line.custom_id, response, text)
     error = getattr(response.body, "error", None)
     return _refused(
@@ -98,83 +103,8 @@ def _refused(custom_id: str, status: int, request_id: str | None, fields: ErrorF
     return Reply(custom_id, Outcome.ERRORED, kind, row_message(status, known), known.code, status, request_id or None)
 
 
-def _failed(
-    custom_id: str,
-    response: Response[Any],
-    kind: FailureKind,
-    message: str,
-    text: str | None = None,
-    finish_reason: str | None = None,
-    code: str | None = None,
-) -> Reply:
-    """An executed row whose answer is no success."""
-    body = response.body
-    return Reply(
-        custom_id,
-        Outcome.ERRORED,
-        kind,
-        message,
-        code,
-        response.status_code,
-        response.request_id or None,
-        text,
-        None,
-        None,
-        finish_reason,
-        getattr(body, "model", None),
-        _tokens(getattr(body, "usage", None)),
-        True,
-    )
-
-
-def _succeeded(
-    custom_id: str,
-    response: Response[Any],
-    text: str | None,
-    tool_calls: bytes | None,
-    vector: tuple[float, ...] | None,
-    finish_reason: str | None,
-) -> Reply:
-    body: Any = response.body
-    return Reply(  # positional: half the time of keywords, at a million rows it shows
-        custom_id,
-        Outcome.SUCCEEDED,
-        None,
-        None,
-        None,
-        response.status_code,
-        response.request_id or None,
-        text,
-        tool_calls,
-        vector,
-        finish_reason,
-        body.model,
-        _tokens(body.usage),
-        True,
-    )
-
-
 def _fields(error: ErrorShape) -> ErrorFields:
     return error_fields(error.code, error.type, error.param, error.message)
-
-
-def _tokens(usage: Usage | None) -> Tokens | None:
-    if usage is None:
-        return None
-    taken = usage.prompt_tokens
-    if taken is not None:
-        made, cached, thought = usage.completion_tokens, usage.prompt_tokens_details, usage.completion_tokens_details
-    else:
-        taken = usage.input_tokens
-        if taken is None:
-            return None
-        made, cached, thought = usage.output_tokens, usage.input_tokens_details, usage.output_tokens_details
-    return Tokens(
-        taken,
-        (cached.cached_tokens or 0) if cached is not None else 0,
-        made or 0,
-        (thought.reasoning_tokens or 0) if thought is not None else 0,
-    )
 
 
 # ------------------------------------------------------------------------------------------ judges, by job kind
@@ -185,22 +115,22 @@ def _judge_chat(custom_id: str, response: Response[ChatBody], text: bool) -> Rep
     choice = body.choices[0] if body is not None and body.choices else None
     message = choice.message if choice is not None else None
     if choice is None or message is None:
-        return _failed(custom_id, response, FailureKind.EMPTY, "the answer has no message")
+        return failed(custom_id, response, FailureKind.EMPTY, "the answer has no message")
     said = message.content
     shown = said if text else None
     finish = choice.finish_reason
     if finish == "content_filter":
-        return _failed(custom_id, response, FailureKind.REFUSED, "stopped by the content filter", shown, finish)
+        return failed(custom_id, response, FailureKind.REFUSED, "stopped by the content filter", shown, finish)
     if message.refusal:
-        return _failed(custom_id, response, FailureKind.REFUSED, "the model refused", shown, finish)
+        return failed(custom_id, response, FailureKind.REFUSED, "the model refused", shown, finish)
     if finish == "length":
-        return _failed(custom_id, response, FailureKind.TRUNCATED, "cut at the output limit", shown, finish)
+        return failed(custom_id, response, FailureKind.TRUNCATED, "cut at the output limit", shown, finish)
     calls = message.tool_calls
     if not isinstance(calls, UnsetType) and (raw := bytes(calls)) != b"null" and raw.strip(b"[] \t\r\n"):
-        return _succeeded(custom_id, response, shown, raw if text else None, None, finish)
+        return succeeded(custom_id, response, shown, raw if text else None, None, finish)
     if not said or said.isspace():
-        return _failed(custom_id, response, FailureKind.EMPTY, "the answer is empty", shown, finish)
-    return _succeeded(custom_id, response, shown, None, None, finish)
+        return failed(custom_id, response, FailureKind.EMPTY, "the answer is empty", shown, finish)
+    return succeeded(custom_id, response, shown, None, None, finish)
 
 
 def _judge_response(custom_id: str, response: Response[ResponsesBody], text: bool) -> Reply:
@@ -216,23 +146,23 @@ def _judge_response(custom_id: str, response: Response[ResponsesBody], text: boo
         return _incomplete_response(custom_id, response, body, shown)
     if status != "completed":
         message = f"the response is {status if status.isalpha() else 'not finished'}"
-        return _failed(custom_id, response, FailureKind.INVALID, message, shown)
+        return failed(custom_id, response, FailureKind.INVALID, message, shown)
     if any(part.refusal or part.type == "refusal" for part in parts):
-        return _failed(custom_id, response, FailureKind.REFUSED, "the model refused", shown, status)
+        return failed(custom_id, response, FailureKind.REFUSED, "the model refused", shown, status)
     calls = [number for number, item in enumerate(items) if item.type in _TOOL_ITEMS]
     if calls and not isinstance(body.output, UnsetType):
         raw = _raw_items.decode(body.output)
         tool_calls = b"[%s]" % b",".join(bytes(raw[number]) for number in calls)
-        return _succeeded(custom_id, response, shown, tool_calls if text else None, None, status)
+        return succeeded(custom_id, response, shown, tool_calls if text else None, None, status)
     if not said or said.isspace():
-        return _failed(custom_id, response, FailureKind.EMPTY, "the answer is empty", shown, status)
-    return _succeeded(custom_id, response, shown, None, None, status)
+        return failed(custom_id, response, FailureKind.EMPTY, "the answer is empty", shown, status)
+    return succeeded(custom_id, response, shown, None, None, status)
 
 
 def _failed_response(custom_id: str, response: Response[ResponsesBody], body: ResponsesBody) -> Reply:
     fields = _fields(body.error) if body.error is not None else ErrorFields()
     kind = kind_of(None if fields.code in _PASSING_CODES or fields.code is None else 400, fields)
-    return _failed(custom_id, response, kind, row_message(response.status_code, fields), None, "failed", fields.code)
+    return failed(custom_id, response, kind, row_message(response.status_code, fields), None, "failed", fields.code)
 
 
 def _incomplete_response(
@@ -240,21 +170,21 @@ def _incomplete_response(
 ) -> Reply:
     reason = body.incomplete_details.reason if body.incomplete_details is not None else None
     if reason == "content_filter":
-        return _failed(custom_id, response, FailureKind.REFUSED, "stopped by the content filter", shown, reason)
-    return _failed(custom_id, response, FailureKind.TRUNCATED, "cut at the output limit", shown, reason or "incomplete")
+        return failed(custom_id, response, FailureKind.REFUSED, "stopped by the content filter", shown, reason)
+    return failed(custom_id, response, FailureKind.TRUNCATED, "cut at the output limit", shown, reason or "incomplete")
 
 
 def _judge_embeddings(custom_id: str, response: Response[EmbeddingsBody], text: bool) -> Reply:
     body = response.body
     vectors = [_vector(entry) for entry in (body.data if body is not None else None) or ()]
     if not vectors or not all(vectors):
-        return _failed(custom_id, response, FailureKind.EMPTY, "the answer has no vector")
+        return failed(custom_id, response, FailureKind.EMPTY, "the answer has no vector")
     if len({len(vector) for vector in vectors}) > 1:
-        return _failed(custom_id, response, FailureKind.INVALID, "the vectors are not of one length")
+        return failed(custom_id, response, FailureKind.INVALID, "the vectors are not of one length")
     if not all(math.isfinite(sum(vector)) for vector in vectors):
-        return _failed(custom_id, response, FailureKind.INVALID, "a vector holds a number that is not finite")
+        return failed(custom_id, response, FailureKind.INVALID, "a vector holds a number that is not finite")
     # A row with several inputs (raw lines) has several vectors: they stay in the raw answer.
-    return _succeeded(custom_id, response, None, None, tuple(vectors[0]) if text and len(vectors) == 1 else None, None)
+    return succeeded(custom_id, response, None, None, tuple(vectors[0]) if text and len(vectors) == 1 else None, None)
 
 
 def vectors_of(body: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
@@ -284,14 +214,14 @@ def _judge_any(custom_id: str, response: Response[dict[str, Any]], text: bool) -
     """Any other endpoint: a body is an answer. Where it looks like one that holds text, the text is taken."""
     body = response.body
     if not body:
-        return _failed(custom_id, Response(response.status_code, response.request_id), FailureKind.EMPTY, "empty body")
+        return failed(custom_id, Response(response.status_code, response.request_id), FailureKind.EMPTY, "empty body")
     judge, shape = (_judge_response, ResponsesBody) if "output" in body else (_judge_chat, ChatBody)
     try:
         known: Any = Decoder(shape).decode(encode(body))
         reply = judge(custom_id, Response(response.status_code, response.request_id, known), text)
     except ValidationError:
         known = ChatBody(usage=_usage_from(body.get("usage")))
-        reply = _failed(custom_id, Response(response.status_code, response.request_id, known), FailureKind.INVALID, "")
+        reply = failed(custom_id, Response(response.status_code, response.request_id, known), FailureKind.INVALID, "")
     return Reply(
         custom_id,
         Outcome.SUCCEEDED,
@@ -310,6 +240,10 @@ _DIALECTS: dict[str, tuple[Decoder[Line[Any]], Judge]] = {
     Endpoint.CHAT: (Decoder(Line[ChatBody]), _judge_chat),
     Endpoint.RESPONSES: (Decoder(Line[ResponsesBody]), _judge_response),
     Endpoint.EMBEDDINGS: (Decoder(Line[EmbeddingsBody]), _judge_embeddings),
+    Endpoint.MODERATIONS: (Decoder(Line[ModerationBody]), judge_moderation),
+    Endpoint.COMPLETIONS: (Decoder(Line[CompletionBody]), judge_completion),
+    Endpoint.IMAGES: (Decoder(Line[ImagesBody]), judge_images),
+    Endpoint.IMAGE_EDITS: (Decoder(Line[ImagesBody]), judge_images),
 }
 _ANY: tuple[Decoder[Line[Any]], Judge] = (Decoder(Line[dict[str, Any]]), _judge_any)
 
@@ -336,9 +270,9 @@ def _read_slowly(line: bytes, lines: Decoder[Line[Any]], judge: Judge, text: boo
         usage = _usage_from(given)
         with suppress(ValueError, RecursionError):
             # A good answer with a strange usage is a good answer whose cost is unknown.
-            return replace(_judged(lines.decode(_encoded(document)), judge, text), tokens=_tokens(usage))
+            return replace(_judged(lines.decode(_encoded(document)), judge, text), tokens=tokens_of(usage))
     shape = Response(status or 0, None, ChatBody(usage=usage))
-    return _failed(custom_id, shape, FailureKind.INVALID, f"unexpected shape: {wrong[:200]}")
+    return failed(custom_id, shape, FailureKind.INVALID, f"unexpected shape: {wrong[:200]}")
 
 
 def _document(line: bytes) -> dict[str, Any]:

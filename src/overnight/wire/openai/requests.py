@@ -16,17 +16,20 @@ _DIALECT = "OpenAI"
 
 
 def request_body(endpoint: str, asked: Asked) -> dict[str, Any]:
-    """The body of one request. Embeddings and moderations take the last user turn, images its text as `prompt`;
-    embeddings ask for base64, a third of the bytes of decimal digits. Raises `Unsayable`."""
+    """The body of one request. Embeddings and moderations take the last user turn, images its text as `prompt`; edits
+    the images before it as references, for the body is JSON. Embeddings ask for base64, a third of the bytes of decimal
+    digits. Raises `Unsayable`."""
     match endpoint:
         case Endpoint.CHAT:
             return _chat(asked)
         case Endpoint.RESPONSES:
             return _response(asked)
         case Endpoint.EMBEDDINGS:
-            given = {"input": _last_words(asked), "encoding_format": "base64"}
+            given: dict[str, Any] = {"input": _last_words(asked), "encoding_format": "base64"}
         case Endpoint.MODERATIONS:
-            given = {"input": _last_words(asked)}
+            given = {"input": _moderated(asked)}
+        case Endpoint.IMAGE_EDITS:
+            given = {"prompt": _last_words(asked), "images": _references(asked)}
         case _:
             given = {"prompt": _last_words(asked)}
     body = {"model": asked.model, **given, **asked.parameters, **asked.extra}
@@ -198,8 +201,30 @@ def _is_text(part: Part) -> TypeGuard[Text]:
 
 def _last_words(asked: Asked) -> str:
     """The text of the last user turn."""
+    return "".join(part.text for part in _last_turn(asked) if _is_text(part))
+
+
+def _moderated(asked: Asked) -> str | list[dict[str, Any]]:
+    return _content([_seen(part, "moderations") for part in _last_turn(asked)])
+
+
+def _references(asked: Asked) -> list[dict[str, str]]:
+    """The images that are to be edited."""
+    images = [_seen(part, "edits") for part in _last_turn(asked) if not _is_text(part)]
+    if not images:
+        raise Unsayable("prompt.images", _DIALECT, "edits images: give at least one")
+    return [{"image_url": part.url or _data_url(part)} for part in images if isinstance(part, Media)]
+
+
+def _seen(part: Part, what: str) -> Part:
+    if isinstance(part, Media) and part.kind == "document":
+        raise Unsayable("prompt.documents", _DIALECT, f"{what} take images and no documents")
+    return part
+
+
+def _last_turn(asked: Asked) -> Sequence[Part]:
     turns = [turn for turn in asked.turns if turn.role == "user"]
-    return "".join(part.text for part in turns[-1].parts if _is_text(part)) if turns else ""
+    return turns[-1].parts if turns else ()
 
 
 def _flat_tool(tool: Any) -> Any:

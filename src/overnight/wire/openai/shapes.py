@@ -117,6 +117,55 @@ class EmbeddingsBody(Struct, gc=False):
     error: ErrorShape | None = None
 
 
+class CompletionChoice(Struct, gc=False):
+    """One of the answers of a legacy completion."""
+
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class CompletionBody(Struct, gc=False):
+    """`text_completion`, or an error envelope."""
+
+    model: str | None = None
+    choices: list[CompletionChoice] | None = None
+    usage: Usage | None = None
+    error: ErrorShape | None = None
+
+
+class Moderated(Struct, gc=False):
+    """What a moderation says of one input."""
+
+    flagged: bool | None = None
+    categories: dict[str, bool] | None = None
+    category_scores: dict[str, float] | None = None
+
+
+class ModerationBody(Struct, gc=False):
+    """A moderation, or an error envelope."""
+
+    model: str | None = None
+    results: list[Moderated] | None = None
+    usage: Usage | None = None
+    error: ErrorShape | None = None
+
+
+class MadeImage(Struct, gc=False):
+    """One image: base64, kept raw because it is long, or a URL."""
+
+    b64_json: Raw | UnsetType = UNSET
+    url: str | None = None
+
+
+class ImagesBody(Struct, gc=False):
+    """List of images, or an error envelope."""
+
+    model: str | None = None
+    data: list[MadeImage] | None = None
+    usage: Usage | None = None
+    error: ErrorShape | None = None
+
+
 class Response(Struct, Generic[Body], gc=False):
     """The HTTP answer of a row."""
 
