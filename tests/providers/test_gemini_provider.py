@@ -258,6 +258,9 @@ def test_embeddings_are_a_batch_of_their_own_kind() -> None:
         return bytes(blob.data)
 
     replies = [wire.read_line(line, Endpoint.EMBED) for line in stage.play(story).splitlines()]
+    (create,) = [request for request in stage.heard if ":asyncBatchEmbedContent" in request.line]
+    named = {"file_name": file_id_of("a.jsonl")}  # as the SDK writes it there, and nowhere else
+    assert orjson.loads(create.body) == {"batch": {"inputConfig": named, "displayName": "t"}}
     assert [len(reply.vector or ()) for reply in replies] == [8, 8, 8]
 
 
