@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from tests.server.running import Answer, Gated, MovableClock, Running, Start, until
 
+SPECS = Path(__file__).parent.parent / "specs" / "google" / "genai-3.4.0-batch-schemas.subset.json"
+SCHEMAS = json.loads(SPECS.read_text())
 HEADERS = {"x-goog-api-key": "any"}
+
+
+def holds(name: str, document: Any) -> None:
+    jsonschema_rs.validator_for(SCHEMAS[name]).validate(document)
 
 
 def asked(text: str) -> dict[str, Any]:
@@ -63,8 +71,10 @@ def test_a_batch_from_upload_to_download(start: Start) -> None:
     assert chunk(server, url, 0, b"", "query").headers["x-goog-upload-size-received"] == "10"
     done = chunk(server, url, 10, data[10:], "upload, finalize")
     file = done.json["file"]
+    holds("File", {**file, "sizeBytes": int(file["sizeBytes"])})  # the SDK reads the text as a number
     assert (file["name"], file["sizeBytes"], file["state"]) == ("files/my-file", str(len(data)), "ACTIVE")
     assert begin(server, 5, "files/my-file").status == 409
+    assert begin(server, 5, "my-other-file").status == 400
     made = create(server, "files/my-file").json
     assert made["metadata"]["state"] == "BATCH_STATE_RUNNING"
     assert made["metadata"]["batchStats"]["requestCount"] == "2"
@@ -75,6 +85,8 @@ def test_a_batch_from_upload_to_download(start: Start) -> None:
     for path in (f"/v1/{name}:download?alt=media", f"/download/v1beta/{name}:download?alt=media"):
         answer = server.call("GET", path, headers=HEADERS)
         rows = [json.loads(line) for line in answer.body.splitlines()]
+        for each in rows:
+            holds("InlinedResponse", {"response": each["response"]})
         said = {each["key"]: each["response"]["candidates"][0]["content"]["parts"][0]["text"] for each in rows}
         assert said == {"a": "one", "b": "zwei ü"}
     assert server.call("GET", "/v1beta/files/my-file:download", headers=HEADERS).status == 403
@@ -94,6 +106,8 @@ def test_a_batch_from_upload_to_download(start: Start) -> None:
         (jsonl({"custom_id": "a", "request": {}}), "needs a key"),
         (jsonl(row("a"), row("a")), "Line 2"),
         (jsonl({"key": "a"}), "needs a key and a request"),
+        (jsonl({"key": "a", "request": 3}), "needs a key and a request"),
+        (jsonl({"key": 3, "request": {}}), "needs a key and a request"),
         (b"\n", "no requests"),
     ],
 )
@@ -109,16 +123,72 @@ def test_inline_requests_keep_their_metadata_and_order(start: Start) -> None:
     server = start()
     rows = [{"request": asked(text), "metadata": {"key": text, "n": 1}} for text in ("one", "two", "three")]
     rows[1]["request"]["cachedContent"] = "none of ours"
+    rows.append({"request": asked("nameless")})
     told = {"batch": {"input_config": {"requests": {"requests": rows}}, "display_name": "d"}}
     made = server.post("/v1/models/m-1:batchGenerateContent", told, HEADERS).json
     over = ended(server, made["name"])
     answers = over["response"]["inlinedResponses"]["inlinedResponses"]
-    assert [each["metadata"]["key"] for each in answers] == ["one", "two", "three"]
-    assert [("response" in each, "error" in each) for each in answers] == [(True, False), (False, True), (True, False)]
+    assert [each.get("metadata", {}).get("key") for each in answers] == ["one", "two", "three", None]
+    assert ["response" in each for each in answers] == [True, False, True, True]
+    assert answers[1]["error"]["code"] == 3
+    holds("InlinedResponse", answers[3])
     (listed,) = server.call("GET", "/v1/batches", headers=HEADERS).json["operations"]
     assert "inlinedResponses" not in json.dumps(listed)
     server.call("DELETE", f"/v1/{made['name']}", headers=HEADERS)
     assert server.blobs() == []
+
+
+def test_answers_are_in_the_order_of_the_requests(start: Start) -> None:
+    upstream = Gated()
+    server = start(upstream)
+    texts = ["wait", "b", "c", "wait", "e"]
+    rows = [row(str(at), text) for at, text in enumerate(texts)]
+    rows[2]["request"]["cachedContent"] = "none of ours"
+    made = create(server, upload(server, jsonl(*rows))).json
+    until(
+        lambda: server.call("GET", f"/v1/{made['name']}", headers=HEADERS).json["metadata"]["batchStats"],
+        lambda stats: (stats.get("successfulRequestCount"), stats.get("failedRequestCount")) == ("2", "1"),
+    )
+    upstream.gate.set()
+    name = ended(server, made["name"])["response"]["responsesFile"]
+    lines = server.call("GET", f"/v1/{name}:download", headers=HEADERS).body.splitlines()
+    assert [json.loads(line)["key"] for line in lines] == ["0", "1", "2", "3", "4"]
+
+
+def test_an_idempotency_key_makes_one_batch(start: Start) -> None:
+    server = start()
+    file = upload(server, jsonl(row("a")))
+    told = {**HEADERS, "idempotency-key": "k"}
+    first = create(server, file, told).json
+    assert create(server, file, told).json == first
+    assert create(server, file, told, displayName="another").status == 409
+    inline = {"batch": {"inputConfig": {"requests": {"requests": [{"request": asked("x")}]}}}}
+    made = [
+        server.post("/v1/models/m-1:batchGenerateContent", inline, {**told, "idempotency-key": "i"}).json["name"]
+        for _ in range(2)
+    ]
+    assert made[0] == made[1]
+    assert len(server.call("GET", "/v1/batches", headers=HEADERS).json["operations"]) == 2
+
+
+def test_files_of_one_name_are_each_tenants_own_and_outlive_a_restart(start: Start) -> None:
+    keys = {"ann": "sk-ann-0001", "bob": "sk-bob-0002"}
+    server = start(keys=keys)
+    tenants = [{"x-goog-api-key": key} for key in keys.values()]
+    for size, tenant in enumerate(tenants, start=1):
+        upload(server, b"x" * size, "files/same", tenant)
+    server.stop()
+    again = start(keys=keys)
+    sizes = [again.call("GET", "/v1beta/files/same", headers=tenant).json["sizeBytes"] for tenant in tenants]
+    assert sizes == ["1", "2"]
+
+
+def test_an_upload_is_begun_with_a_key_only(start: Start) -> None:
+    server = start(keys={"ann": "sk-ann-0001"})
+    for path in ("/upload/v1beta/files", "/upload/v1beta/files?upload_id=x"):
+        answer = server.post(path, {"file": {}}, {"x-goog-upload-command": "start"})
+        assert answer.status in (400, 404)
+        assert "x-goog-upload-url" not in answer.headers
 
 
 def test_cancel_and_expiry(start: Start) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from overnight.ports import UpstreamReply
+from overnight.upstreams.fake import FakeUpstream
 from tests.server.running import Gated, MovableClock, Running, Start, until
 
 SCHEMAS = json.loads((Path(__file__).parent.parent / "specs/anthropic/sdk-2.11.0-batch-schemas.json").read_text())
@@ -56,6 +58,7 @@ def results(server: Running, id: str) -> dict[str, Any]:
         ([], "requests: List should have at least 1 item after validation, not 0"),
         ([request("dup"), request("dup")], "requests: custom_id's must be unique within a batch. Duplicate custom_id"),
         ([{"params": {}}], "requests.0.custom_id: Field required"),
+        ([{"custom_id": "a"}], "requests.0.params: Field required"),
         ([request("x" * 65)], "requests.0.custom_id: String should have at most 64 characters"),
         ([request("a"), request("ü")], "requests.1.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'"),
         ([request(7)], "requests.0.custom_id: Input should be a valid string"),
@@ -74,7 +77,8 @@ def test_what_is_refused_at_once(idle: Running, requests: Any, said: str) -> Non
 
 
 def test_a_body_that_is_no_json(idle: Running) -> None:
-    for body in (b"", b"{", b'{"requests":[{]}'):
+    entry = b'{"requests":[{"custom_id":"a","params":%s}]}'
+    for body in (b"", b"{", b'{"requests":[{]}', entry % b'{"n":01}', entry % b'"\xff"', entry % b"{}" + b"x"):
         answer = idle.post(BATCHES, body, HEADERS)
         assert answer.status == 400
         assert answer.json["error"]["message"].startswith("The request body is not valid JSON: ")
@@ -110,6 +114,52 @@ def test_what_is_wrong_inside_params_is_an_errored_row(start: Start) -> None:
     assert said["streamed"] == '"stream=True" is not supported in the Message Batches API'
     assert said["no-limit"] == "max_tokens: Field required"
     assert "mcp_servers" in said["strange"]
+
+
+def test_a_body_over_the_limit(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("overnight.server.messages.MOST_BYTES", 2_000_000)
+    server = start()
+    rows = [request(str(at), "x" * 1000) for at in range(3000)]
+    answer = server.post(BATCHES, {"requests": rows}, HEADERS)
+    assert (answer.status, answer.json["error"]["type"]) == (413, "request_too_large")
+    assert server.blobs() == []
+    create(server, *rows[:1500])
+
+
+def test_rows_written_on_several_lines_and_rows_of_odd_shapes(start: Start) -> None:
+    server = start()
+    odd = {"list": [1], "null": None, "choice": {**request("a")["params"], "tool_choice": {"type": [1]}}}
+    rows = [request("ok", "two\nlines \u2028"), *({"custom_id": id, "params": params} for id, params in odd.items())]
+    made = server.post(BATCHES, json.dumps({"requests": rows}, indent=1).encode(), HEADERS).json
+    assert ended(server, made["id"])["request_counts"]["errored"] == 3
+    found = results(server, made["id"])
+    assert list(found) == [row["custom_id"] for row in rows]
+    assert found["ok"]["message"]["content"][0]["text"] == "two\nlines \u2028"
+
+
+def test_an_idempotency_key_makes_one_batch(start: Start) -> None:
+    server = start(keys={"ann": "sk-ann-0001", "bob": "sk-bob-0002"})
+    ann, bob = ({"x-api-key": key, "idempotency-key": "k"} for key in ("sk-ann-0001", "sk-bob-0002"))
+    first = create(server, request("a"), headers=ann)
+    assert create(server, request("a"), headers=ann) == first
+    assert create(server, request("a"), headers=bob)["id"] != first["id"]
+    assert server.post(BATCHES, {"requests": [request("b")]}, ann).status == 409
+    assert [each["id"] for each in server.call("GET", BATCHES, headers=ann).json["data"]] == [first["id"]]
+
+
+def test_results_are_archived_after_29_days(start: Start) -> None:
+    server = start()
+    batch = create(server, request("a"))
+    assert ended(server, batch["id"])["archived_at"] is None
+    server.clock.advance(29 * 86_400)
+    shown = until(
+        lambda: server.call("GET", f"{BATCHES}/{batch['id']}", headers=HEADERS).json,
+        lambda shown: shown["archived_at"] is not None,
+    )
+    holds("MessageBatch", shown)
+    assert shown["results_url"] is None
+    assert server.call("GET", f"{BATCHES}/{batch['id']}/results", headers=HEADERS).status == 404
+    assert server.blobs() == []
 
 
 def test_results_and_deletion_wait_for_the_end(start: Start) -> None:
@@ -205,3 +255,53 @@ def test_the_mount_prefix_and_a_stream(idle: Running) -> None:
     said = "".join(event["delta"]["text"] for event in events if event["type"] == "content_block_delta")
     assert said == "one two three four five six seven"
     assert idle.post("/v1/messages", {**params, "max_tokens": 0}, HEADERS).status == 400
+    batch = idle.post(f"/anthropic{BATCHES}", {"requests": [request("a")]}, HEADERS).json
+    over = until(
+        lambda: idle.call("GET", f"/anthropic{BATCHES}/{batch['id']}", headers=HEADERS).json,
+        lambda shown: shown["results_url"],
+    )
+    place = over["results_url"].removeprefix(f"http://127.0.0.1:{idle.port}")
+    assert place == f"/anthropic{BATCHES}/{batch['id']}/results"
+    assert idle.call("GET", place, headers=HEADERS).status == 200
+    idle.call("DELETE", f"{BATCHES}/{batch['id']}", headers=HEADERS)
+
+
+def test_paths_of_several_families_are_told_apart(idle: Running) -> None:
+    google = {"x-goog-api-key": "any"}
+    (name,) = [each["id"] for each in idle.call("GET", "/v1/models").json["data"]]
+    assert idle.call("GET", "/v1/models", headers=HEADERS).json["data"][0]["type"] == "model"
+    assert idle.call("GET", f"/v1/models/{name}", headers=HEADERS).json["type"] == "model"
+    assert idle.call("GET", "/v1/models", headers=google).json["models"][0]["name"] == f"models/{name}"
+    assert idle.call("GET", f"/gemini/v1beta/models/{name}").json["name"] == f"models/{name}"
+    assert idle.call("GET", "/openai/v1/models", headers=google).json["object"] == "list"
+    assert "files" in idle.call("GET", "/v1/files", headers=google).json
+    assert idle.call("GET", "/v1/files").json["object"] == "list"
+    assert "operations" in idle.call("GET", "/v1/batches", headers=google).json
+    assert idle.call("GET", "/v1/batches").json["object"] == "list"
+    for path, kind in (("/v1/messages/none", "not_found_error"), ("/v1/messages", "invalid_request_error")):
+        assert idle.call("GET", path, headers=HEADERS).json["error"]["type"] == kind
+    assert idle.call("GET", "/v1beta/none").json["error"]["status"] == "NOT_FOUND"
+
+
+class Odd(FakeUpstream):
+    """Its answers are none, where the request says so."""
+
+    async def answer(self, endpoint: str, body: bytes) -> UpstreamReply:
+        odd = {b"shape": b'{"hello":1}', b"html": b"<html>"}
+        for word, told in odd.items():
+            if word in body:
+                return UpstreamReply(200, told)
+        return await super().answer(endpoint, body)
+
+
+def test_an_upstream_that_answers_something_else(start: Start) -> None:
+    server = start(Odd())
+    for text in ("shape", "html"):
+        answer = server.post("/v1/messages", request("a", text)["params"], HEADERS)
+        assert (answer.status, answer.json["error"]["type"]) == (500, "api_error")
+        body = {"contents": [{"parts": [{"text": text}]}]}
+        answer = server.post("/v1beta/models/m:generateContent", body)
+        assert (answer.status, answer.json["error"]["status"]) == (500, "UNKNOWN")
+    batch = create(server, request("a", "shape"), request("b"))
+    assert ended(server, batch["id"])["request_counts"]["succeeded"] == 1
+    assert results(server, batch["id"])["a"]["error"]["error"]["type"] == "api_error"
