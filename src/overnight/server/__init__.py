@@ -1,1 +1,1 @@
-"""The batch server: OpenAI's files, batches and real-time endpoints in front of an upstream. One file per resource."""
+"""The batch server: files, batches and real-time endpoints of OpenAI, Anthropic and Google in front of an upstream."""

@@ -95,7 +95,7 @@ def family_of(scope: Scope) -> None:
     scope["mounted"] = False
     headers = {name for name, _ in scope["headers"]}
     google = bool(headers & {b"x-goog-api-key", b"x-goog-api-client", b"x-goog-upload-command"})
-    google = google or b"key=" in scope["query_string"]
+    google = google or b"&key=" in b"&" + scope["query_string"]
     google = google or path.startswith(("/v1beta/", "/v1alpha/", "/upload/", "/download/"))
     if google or (path.startswith("/v1/models/") and ":" in path):
         scope["family"] = "gemini"
