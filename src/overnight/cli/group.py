@@ -32,6 +32,7 @@ VERBS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     },
     "Setting up": {
         "init": ("init", "Write a commented spec file."),
+        "providers": ("providers", "What each provider's batches take and promise."),
         "doctor": ("doctor", "Settings and where they come from, keys, disk, versions."),
         "serve": ("serve", "A batch API of your own, in front of a model."),
     },

@@ -32,6 +32,10 @@ class Provider:
     proof: Proof
     expired: str  # what is left of a batch that expired, for people
     canceled: str  # of one that was canceled
+    kept: str  # how long answers can be downloaded, for people
+    queue: str  # what else is limited, for people
+    price: str  # of batches beside real time, for people
+    notes: tuple[str, ...] = ()
     expires: bool = True
     keeps_expired: bool = True  # finished rows of an expired batch can be had
     keeps_canceled: bool = True
@@ -55,6 +59,15 @@ class Provider:
         return not self.own and self.location is None
 
 
+LOST: Final[Mapping[Proof, str]] = {
+    "tag": "by our mark on the batch, in a complete list: exact",
+    "file": "by the input file it was made of, in a complete list: exact",
+    "count": "by its number of requests and its time: probable; exact by its first answer, once it is over; "
+    "held where several fit",
+}
+"""How a submission whose answer was lost is found, and how sure that is, by what proves it."""
+UNVERIFIED: Final = "as at OpenAI; unverified"
+
 _OPENAI_KINDS: Final = (
     "chat",
     "responses",
@@ -77,11 +90,28 @@ _OPENAI: Final = Provider(
     proof="tag",
     expired="finished rows are kept and paid, the rest can be sent again",
     canceled="finished rows are kept and paid as a rule; some were seen lost",
+    kept="30 days",
+    queue="2,000 batches made an hour; enqueued prompt tokens by model and tier",
+    price="half; input from the cache is halved as well from gpt-5 on",
     organization="OPENAI_ORG_ID",
     project="OPENAI_PROJECT_ID",
 )
 _KIN: Final = replace(_OPENAI, organization=None, project=None)
 """An API made after OpenAI's."""
+_OURS: Final = replace(
+    _KIN,
+    kinds=_OWN_KINDS,
+    keys=(),
+    base_urls=(),
+    base_url=None,
+    own=True,
+    expired="finished rows are kept, the rest can be sent again",
+    canceled="finished rows are kept, the rest can be sent again",
+    kept="until they are deleted",
+    queue="the machine",
+    price="nothing is billed",
+)
+"""Our own server."""
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
     provider.name: provider
@@ -98,6 +128,13 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             proof="count",
             expired="finished rows are kept and paid, the rest can be sent again",
             canceled="finished rows are kept and paid, the rest can be sent again",
+            kept="29 days from the creation of the batch",
+            queue="queued requests by tier",
+            price="half, on everything; cache multipliers apply to that",
+            notes=(
+                "a fresh batch may be unknown for seconds, its counters may stay 0 until the end",
+                "files do not exist: the requests go with the call that makes the batch",
+            ),
         ),
         Provider(
             name="gemini",
@@ -110,6 +147,10 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             proof="tag",
             expired="nothing is given back: all rows would be bought again",
             canceled="best effort: finished rows may be lost",
+            kept="not stated; gone with the batch's record",
+            queue="100 batches at once; enqueued tokens by model and tier; 20 GB of files",
+            price="half; what is read from the cache not always",
+            notes=("a batch may be stuck for a day and expire as a whole at 48 h",),
             keeps_expired=False,
             keeps_canceled=False,
         ),
@@ -124,6 +165,10 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             proof="tag",
             expired="finished rows are exported and paid; after 72 h in the queue nothing has run",
             canceled="finished rows are exported and paid",
+            kept="as long as you keep them: they are in your bucket",
+            queue="none of its own: a pool is shared",
+            price="half; what is read from the cache has the cache's discount instead",
+            notes=("up to 72 h in the queue, then 24 h to run",),
             extra="vertex",
             project="GOOGLE_CLOUD_PROJECT",
             location="GOOGLE_CLOUD_LOCATION",
@@ -139,7 +184,15 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             kinds=("chat", "responses"),
             limits=Limits(rows=100_000, size=190_000_000, window=DAY, creates_per_hour=None, retention=None),
             expired="does not expire: it runs on after its 24 h",
+            canceled="finished rows are kept and paid",
             expires=False,
+            kept="until they are deleted; 500 batch files an account, 10,000 with an expiry",
+            queue="enqueued tokens by kind of subscription",
+            price="half, for models that have a batch deployment",
+            notes=(
+                "the model is the name of a GlobalBatch or DataZoneBatch deployment",
+                "the mark is exact where your version of the API gives metadata back",
+            ),
         ),
         replace(
             _KIN,
@@ -149,7 +202,12 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             base_url="https://api.mistral.ai/v1",
             kinds=("chat", "embeddings", "moderations"),
             limits=Limits(rows=1_000_000, size=480_000_000, window=DAY, creates_per_hour=None, retention=None),
+            expired="finished rows are kept; unverified",
             canceled="finished rows are kept and paid",
+            kept="they do not expire",
+            queue="1,000,000 requests pending in a workspace",
+            price="half",
+            notes=("up to 168 h can be asked for: hours under [providers.mistral] of the settings",),
         ),
         replace(
             _KIN,
@@ -159,8 +217,12 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             base_url="https://api.groq.com/openai/v1",
             kinds=("chat",),
             limits=Limits(rows=50_000, size=95_000_000, window=DAY, creates_per_hour=None, retention=None),
-            expired="as at OpenAI; unverified",
-            canceled="as at OpenAI; unverified",
+            expired=UNVERIFIED,
+            canceled=UNVERIFIED,
+            kept="not known",
+            queue="a pool apart from real time",
+            price="half, where the price list has a batch price",
+            notes=("newer pages say 200 MB a file: bytes under [providers.groq] of the settings",),
         ),
         replace(
             _KIN,
@@ -171,10 +233,14 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             kinds=("chat",),
             limits=Limits(rows=50_000, size=95_000_000, window=DAY, creates_per_hour=None, retention=None),
             proof="file",
-            expired="as at OpenAI; unverified",
-            canceled="as at OpenAI; unverified",
+            expired=UNVERIFIED,
+            canceled=UNVERIFIED,
+            kept="not stated",
+            queue="30 billion enqueued tokens a model",
+            price="half for two models only, full for the rest",
+            notes=("its batches have no counters: progress is told by time",),
         ),
-        replace(_KIN, name="local", kinds=_OWN_KINDS, keys=(), base_urls=(), base_url=None, own=True),
-        replace(_KIN, name="fake", kinds=_OWN_KINDS, keys=(), base_urls=(), base_url=None, own=True),
+        replace(_OURS, name="local"),
+        replace(_OURS, name="fake"),
     )
 }
