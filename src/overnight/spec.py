@@ -109,8 +109,8 @@ class Policy(Struct, frozen=True):
     exclusive: Annotated[
         bool,
         Meta(
-            description="Nobody but this home makes batches in the account's workspace. Where a batch carries no mark of "
-            "ours (Anthropic), a lost one is then known by its number of requests, and may be canceled at once."
+            description="Nobody but this home makes batches in the account's workspace. Where a batch carries no mark "
+            "of ours (Anthropic), a lost one is then known by its number of requests, and may be canceled at once."
         ),
     ] = False
     lease: Annotated[float, Meta(ge=1, description="Seconds after which a silent owner of a job is replaced.")] = 60
