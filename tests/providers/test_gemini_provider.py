@@ -50,6 +50,7 @@ class Stage:
         self.time = START
         self.heard: list[Heard] = []
         self.root = ""  # of the addresses that the provider names, where they are not its own
+        self.mount = ""  # path below which the API is
         self.slept: list[float] = []
         self.fake = FakeGemini(lambda: self.time, Quirks(**quirks))
 
@@ -59,7 +60,7 @@ class Stage:
 
     def play(self, story: Callable[[GeminiProvider], Awaitable[Told]], below: str = "") -> Told:
         async def told(url: str) -> Told:
-            provider = GeminiProvider(KEY, url + below, sleep=self.sleep, jitter=lambda: 1.0)
+            provider = GeminiProvider(KEY, url + self.mount + below, sleep=self.sleep, jitter=lambda: 1.0)
             try:
                 return await story(provider)
             finally:
@@ -81,7 +82,11 @@ class Stage:
 
         app = application(self.fake)
         app.middlewares.append(hear)
-        return app
+        if not self.mount:
+            return app
+        outer = web.Application()
+        outer.add_subapp(self.mount, app)
+        return outer
 
     def failure(self, story: Callable[[GeminiProvider], Awaitable[object]]) -> Failure:
         with pytest.raises(ProviderError) as raised:
@@ -131,6 +136,14 @@ def test_the_key_goes_nowhere_but_to_the_base_url() -> None:
     stage.root = "https://somewhere.invalid"
     file_id = stage.play(upload)
     assert file_id.removeprefix("files/") in stage.fake.stored
+
+
+def test_an_api_may_be_below_a_path() -> None:
+    stage = Stage()
+    stage.mount = "/gemini"
+    stage.play(submit, "/v1")
+    assert stage.heard[1].line.startswith("POST /gemini/upload/v1/files?upload_id=")
+    assert len(stage.fake.made) == 1
 
 
 def test_an_upload_that_gets_nowhere_ends() -> None:
