@@ -157,7 +157,7 @@ class GeminiProvider:
             return
         rows = None
         if file_id.startswith(GENERATED):
-            rows = await self._rows(RemoteId(f"batches/{file_id.removeprefix(GENERATED)}"))
+            rows = await self._rows(RemoteId(f"batches/{file_id.removeprefix(GENERATED)}"), doing)
         try:
             await fetch(
                 lambda write: self._get(file_id, write), self._calls.refusal, Sink(into, None, rows), self._sleep
@@ -165,9 +165,13 @@ class GeminiProvider:
         except ProviderError as error:
             raise self._calls.error(error.failure, doing) from None
 
-    async def _rows(self, remote_id: RemoteId) -> int | None:
-        batch = (await self.status([remote_id])).get(remote_id)
-        return batch.counts.total or None if batch is not None and batch.end is Outcome.SUCCEEDED else None
+    async def _rows(self, remote_id: RemoteId, doing: str) -> int | None:
+        """How many lines there must be; None where the batch is not the one that the name tells, or did not all run."""
+        answer = await self._http.get(self._path(remote_id))
+        if 400 <= answer.status < 500 and answer.status not in AGAIN:
+            return None
+        batch = self._calls.batch(self._calls.document(answer, doing), doing)
+        return batch.counts.total or None if batch.end is Outcome.SUCCEEDED else None
 
     async def _get(self, file_id: FileId, write: Callable[[bytes], object]) -> Answer:
         """By the path of the SDK; by that of the documentation where the first is refused."""

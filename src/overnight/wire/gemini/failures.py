@@ -38,8 +38,8 @@ _BY_NUMBER: Mapping[int, str] = dict(enumerate(STATUSES, start=1))
 PROVES_REFUSAL = frozenset({400, 401, 403, 404, 409, 413, 422})
 _ACCOUNT_REASONS = frozenset({"API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "BILLING_DISABLED", "SERVICE_DISABLED"})
 _ACCOUNT_TEXT = re.compile(r"api key|billing|prepa(id|yment)|credits", re.IGNORECASE)
-_NO_FILE = re.compile(r"\bfile\b.*\bmay not exist\b", re.IGNORECASE | re.DOTALL)
-"""How a file is refused that is gone, or somebody else's."""
+_NO_FILE = re.compile(r"(?!.*\bdenied on resource\b).*\bmay not exist\b", re.IGNORECASE | re.DOTALL)
+"""How a file is refused that is gone, or somebody else's; Google Cloud says so of what an account may not do at all."""
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 __all__ = ["PROVES_REFUSAL", "STATUSES", "ErrorFields", "error_failure", "fields_from", "kind_of", "not_json_failure"]
@@ -79,7 +79,7 @@ def fields_from(error: object) -> ErrorFields | None:
 def kind_of(fields: ErrorFields) -> FailureKind:
     """What it is. A key that is not known is refused with 400 here, and a file that is gone with 403."""
     status = fields.status
-    if status == 403 and _NO_FILE.search(fields.text):
+    if status == 403 and _NO_FILE.match(fields.text):
         return FailureKind.FILE
     if fields.reason in _ACCOUNT_REASONS or status in (401, 402):
         return FailureKind.ACCOUNT
