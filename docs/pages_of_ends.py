@@ -116,6 +116,7 @@ def _put_back(kind: Any) -> str:
 QUIRKY = (
     ("OpenAI's Batch API", "test_quirks", "openai_fake"),
     ("Anthropic's Message Batches", "test_anthropic_quirks", "anthropic_fake"),
+    ("The Gemini API's batches", "test_gemini_quirks", "gemini_fake"),
     ("Vertex AI's batch prediction", "test_vertex_quirks", "vertex_fake"),
 )
 """Title, module of the tests, module of the fake."""
