@@ -48,7 +48,7 @@ class Batches:
         body = await read_body(request, MOST_BODY)
         record = _record(json_object(body), int(self._clock.now()))
         record = await self._opening.begin(request, record, hashlib.sha256(body).hexdigest())
-        return document(self._shown(record))
+        return document(record.shown())
 
     async def _list(self, request: Request) -> Response:
         limit = page_limit(request, default=20, most=100)

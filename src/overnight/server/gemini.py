@@ -238,14 +238,15 @@ class Gemini:
 
     async def _list(self, request: Request) -> Response:
         page, token = await page_of(self._objects, GEMINI_BATCH, request, MOST_PAGE)
-        return document({"operations": [self._operation(decode_batch(doc)) for doc in page], "nextPageToken": token})
+        shown = [self._operation(self._present(decode_batch(doc))) for doc in page]
+        return document({"operations": shown, "nextPageToken": token})
 
     async def _get(self, request: Request) -> Response:
         record = await self._find(request)
         inlined = None
         if record.input_name is None and record.status == "completed" and not record.archived:
             inlined = await asyncio.to_thread(self._inlined, record)
-        return document(self._operation(record, inlined))
+        return document(self._operation(self._present(record), inlined))
 
     async def _cancel(self, request: Request) -> Response:
         def canceling(old: BatchRecord) -> BatchRecord:
@@ -287,11 +288,16 @@ class Gemini:
             raise ApiError(404, f"batches/{id[:64]} is not found.")
         return decode_batch(stored.doc)
 
+    def _present(self, record: BatchRecord) -> BatchRecord:
+        """With the counts of this moment."""
+        running = None if record.status in ENDED else self._lives.progress(record.id)
+        if running is None:
+            return record
+        counts = Counts(record.counts.total, running[0].succeeded, running[0].errored)
+        return msgspec.structs.replace(record, counts=counts)
+
     def _operation(self, record: BatchRecord, inlined: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         over, counts = record.status in ENDED, record.counts
-        running = None if over else self._lives.progress(record.id)
-        if running is not None:
-            counts = Counts(counts.total, running[0].succeeded, running[0].errored)
         at = record.times.get(f"{record.status}_at") if over else None
         id = record.id.removeprefix("gembatch_")
         kept = record.status == "completed" and not record.archived
