@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from obstore.store import GCSCredential, ObjectStore
 
 LOOPBACK = "localhost,127.0.0.0/8,::1"
-PIECE = 1 << 23  # bytes sent at a time
-PIECES = 4  # sent at the same time; all of them are in memory
+PIECE = 5 << 20  # bytes sent at a time: the least that Google takes of an upload in parts
+PIECES = 2  # sent at the same time; all of them are in memory, and one more
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=,:-]{0,199}")
 _STATUS = re.compile(r"status code: ([1-5]\d\d)")
 

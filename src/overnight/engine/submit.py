@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from overnight.core.deadline import create_seconds
 from overnight.core.machine import Event as BatchEvent
@@ -35,12 +36,13 @@ async def submit(work: Work, batch: Batch, job: Job) -> None:
         await _not_sent(work, batch, error.failure)
         return
     timeout = create_seconds(work.terms.spec.policy.create_timeout, batch.shard.size, file_id)
-    before = work.clock.elapsed()
-    batch = await work.step(batch, Uploaded(file_id, work.lease.owner, work.clock.now() + timeout))
-    work.forget(batch)
-    if work.clock.elapsed() - before > timeout:
-        return  # this process was stopped meanwhile, and somebody may be looking for the batch: do not send
-    await _create(work, batch, timeout)
+    async with work.loaded if file_id is None else nullcontext():
+        before = work.clock.elapsed()
+        batch = await work.step(batch, Uploaded(file_id, work.lease.owner, work.clock.now() + timeout))
+        work.forget(batch)
+        if work.clock.elapsed() - before > timeout:
+            return  # this process was stopped meanwhile, and somebody may be looking for the batch: do not send
+        await _create(work, batch, timeout)
 
 
 async def _create(work: Work, batch: Batch, timeout: float) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from overnight.core.cost import Rates
 from overnight.core.decide import Terms, Wait
@@ -16,6 +16,8 @@ from overnight.data.shards import varied
 from overnight.ports import Blobs, Changes, Clock, Event, Lease, Provider, Store
 from overnight.types import Batch, BatchId, BatchState, Failure, Hold, JobId, RemoteId, Reply, Segment, Shard, Tag
 
+LOADED: Final = 4
+"""Creates that carry their requests, at the same time: each may take as long as its size needs on a line of its own."""
 AnswerCheck = Callable[[Reply], str | None]
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +73,7 @@ class Work:
     clean_tries: dict[BatchId, int] = field(default_factory=dict)
     foreign: dict[BatchId, set[RemoteId]] = field(default_factory=dict)  # proved not to be that submission
     answered: set[BatchId] = field(default_factory=set)  # creates whose answer is being committed, or taken back
+    loaded: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOADED))
 
     async def commit(self, changes: Changes) -> None:
         """Write under our lease. Raises `LeaseLost`, `Conflict`."""

@@ -54,13 +54,14 @@ class GoogleAccess:
 
     def _fresh(self) -> Credentials:
         from google.auth.exceptions import RefreshError, TransportError
-        from google.auth.transport.requests import Request
 
         with self._lock:
             if self._credentials is None:
                 self._credentials = self._find()
             try:
                 if not self._credentials.valid:
+                    from google.auth.transport.requests import Request  # as much to load as all the rest
+
                     self._credentials.refresh(Request())
             except RefreshError:
                 raise _failed(FailureKind.ACCOUNT, "the Google credentials were refused: log in again") from None

@@ -23,7 +23,8 @@ from overnight.wire import vertex as wire
 
 LIMITS = PROVIDERS["vertex"].limits
 SKEW: Final = 300.0  # seconds that the service's `createTime` may differ from what the caller knows
-PIECE: Final = 1 << 23  # bytes of a download asked for at a time
+PIECE: Final = 1 << 21  # bytes of a download asked for at a time
+COPIES: Final = 4  # downloads at the same time; each holds two pieces
 _REGIONS_OF_SEVERAL: Final = frozenset({"us", "eu"})
 
 
@@ -73,6 +74,8 @@ class VertexProvider:
         self._opened: dict[str, Blobs] = {}
         self._create_timeout = create_timeout
         self._sleep = sleep
+        self._putting = asyncio.Lock()  # an upload holds some pieces, and sends them side by side
+        self._copying = asyncio.Semaphore(COPIES)
 
     # ----------------------------------------------------------------------------------------- account
 
@@ -98,7 +101,8 @@ class VertexProvider:
                     raise ProviderError(Failure(FailureKind.PERMANENT, f"{file_id}: the file is not as long as it was"))
                 writer.commit()
 
-        await asyncio.to_thread(put, *self._at(file_id))
+        async with self._putting:
+            await asyncio.to_thread(put, *self._at(file_id))
         return file_id
 
     async def find_files(self, filename: str) -> Sequence[FileId]:
@@ -114,7 +118,8 @@ class VertexProvider:
         names = await asyncio.to_thread(lambda: [name for name in blobs.list(folder) if _predicts(name)])
         if not names:
             raise ProviderError(Failure(FailureKind.TRANSIENT, f"there are no predictions in {file_id}", status=404))
-        ends_whole = [await self._copy(blobs, name, into) for name in names]
+        async with self._copying:
+            ends_whole = [await self._copy(blobs, name, into) for name in names]
         if not all(ends_whole):
             raise ProviderError(replace(SHORT, message=f"{file_id}: {SHORT.message}"))
 
