@@ -61,17 +61,21 @@ class Usage(Struct, gc=False):
     cache_creation_input_tokens: _Count | None = None
     output_tokens_details: OutputDetails | None = None
 
-    def tokens(self) -> Tokens:
-        """The same in our terms."""
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """The same in our terms: the fields of `Tokens`."""
         read, written = self.cache_read_input_tokens or 0, self.cache_creation_input_tokens or 0
         details = self.output_tokens_details
-        return Tokens(
+        return (
             self.input_tokens + read + written,
             read,
             self.output_tokens or 0,
             (details.thinking_tokens or 0) if details is not None else 0,
             written,
         )
+
+    def tokens(self) -> Tokens:
+        """The same in our terms."""
+        return Tokens(*self.counts())
 
 
 _lines = Decoder(_Line)

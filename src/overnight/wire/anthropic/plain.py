@@ -68,7 +68,6 @@ class _Reader:
             self._id_at = line.find(identity)
             if self._id_at < 0:  # it is written with escapes
                 return None
-        tokens = message.usage.tokens()
         return (
             found.custom_id,
             text,
@@ -77,9 +76,5 @@ class _Reader:
             len(said),
             self._id_at,
             len(identity),
-            tokens.input,
-            tokens.cached,
-            tokens.output,
-            tokens.reasoning,
-            tokens.written,
+            *message.usage.counts(),
         )

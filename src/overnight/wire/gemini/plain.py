@@ -56,44 +56,54 @@ _text = Decoder(str).decode
 
 def plain_reader(endpoint: str) -> PlainReader | None:
     """The reader of the endpoint's plain answers; None where it has none."""
-    return PlainReader(_read, "STOP") if endpoint == Endpoint.GENERATE else None
+    return PlainReader(_Reader().read, "STOP") if endpoint == Endpoint.GENERATE else None
 
 
-def _read(line: bytes) -> Plain | None:
-    try:
-        found = _decode(line)
-    except ValueError:
-        return None
-    return plain_of(line, found.key, found.response)
+class Places:
+    """What plain responses of one file say, and where in their lines: as a rule where it stood in the line before."""
+
+    def __init__(self) -> None:
+        self._text_at = self._id_at = 0
+
+    def plain_of(self, line: bytes, custom_id: str, response: Response) -> Plain | None:
+        """The answer; None where the response says nothing."""
+        said = bytes(response.candidates[0].content.parts[0].text)
+        try:
+            text = _text(said)
+        except ValueError:
+            return None
+        if not text or text.isspace():
+            return None
+        if not line.startswith(said, self._text_at):
+            self._text_at = line.find(said)
+        identity = (response.response_id or "").encode()
+        if not line.startswith(identity, self._id_at):
+            self._id_at = line.find(identity)
+            if self._id_at < 0:  # it is written with escapes
+                return None
+        usage = response.usage_metadata
+        thought = usage.thoughts_token_count
+        return (
+            custom_id,
+            text,
+            response.model_version,
+            self._text_at,
+            len(said),
+            self._id_at,
+            len(identity),
+            usage.prompt_token_count + usage.tool_use_prompt_token_count,
+            usage.cached_content_token_count,
+            usage.candidates_token_count + thought,
+            thought,
+            0,
+        )
 
 
-def plain_of(line: bytes, custom_id: str, response: Response) -> Plain | None:
-    """What a plain response says, and where in the line; None where it says nothing. Fields come in any order, so both
-    are looked for."""
-    said = bytes(response.candidates[0].content.parts[0].text)
-    try:
-        text = _text(said)
-    except ValueError:
-        return None
-    if not text or text.isspace():
-        return None
-    identity = (response.response_id or "").encode()
-    id_at = line.find(identity) if identity else 0
-    if id_at < 0:  # it is written with escapes
-        return None
-    usage = response.usage_metadata
-    thought = usage.thoughts_token_count
-    return (
-        custom_id,
-        text,
-        response.model_version,
-        line.find(said),
-        len(said),
-        id_at,
-        len(identity),
-        usage.prompt_token_count + usage.tool_use_prompt_token_count,
-        usage.cached_content_token_count,
-        usage.candidates_token_count + thought,
-        thought,
-        0,
-    )
+class _Reader(Places):
+    def read(self, line: bytes) -> Plain | None:
+        """See `wire.plain.PlainReader`."""
+        try:
+            found = _decode(line)
+        except ValueError:
+            return None
+        return self.plain_of(line, found.key, found.response)

@@ -13,7 +13,7 @@ from msgspec.json import Decoder
 from overnight.types import Endpoint, Reply
 from overnight.wire.gemini.answers import document_of, judged, logprobs_of, refused, tokens_of
 from overnight.wire.gemini.failures import ErrorFields, fields_from
-from overnight.wire.gemini.plain import Response, plain_of
+from overnight.wire.gemini.plain import Places, Response
 from overnight.wire.plain import Plain, PlainReader
 from overnight.wire.vertex.requests import KEY
 
@@ -65,12 +65,14 @@ _decode = Decoder(_Line).decode
 
 def plain_reader(endpoint: str) -> PlainReader | None:
     """The reader of the endpoint's plain answers; None where it has none."""
-    return PlainReader(_read, "STOP") if endpoint == Endpoint.GENERATE else None
+    return PlainReader(_Reader().read, "STOP") if endpoint == Endpoint.GENERATE else None
 
 
-def _read(line: bytes) -> Plain | None:
-    try:
-        found = _decode(line)
-    except ValueError:
-        return None
-    return plain_of(line, found.key.removeprefix(KEY), found.response)
+class _Reader(Places):
+    def read(self, line: bytes) -> Plain | None:
+        """See `wire.plain.PlainReader`."""
+        try:
+            found = _decode(line)
+        except ValueError:
+            return None
+        return self.plain_of(line, found.key.removeprefix(KEY), found.response)
