@@ -275,7 +275,7 @@ class Batch:
     created_at: float
     version: int = 0
     not_before: float = 0.0  # earliest submission (backoff after quota)
-    put_back: tuple[FailureKind, ...] = ()  # why earlier submissions of this shard were refused
+    put_back: tuple[FailureKind, ...] = ()  # why earlier submissions of this shard were refused; MISSING: never made
     file_id: FileId | None = None
     create_deadline: float | None = None  # wall clock; after it no create of ours can leave
     submitted_at: float | None = None

@@ -7,6 +7,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from overnight.engine.runner import End, EndReason
@@ -126,3 +127,26 @@ def test_a_failed_batch_that_has_answers_is_collected_and_not_put_back(tmp_path:
     assert verdict.statuses == {"succeeded": ROWS}
     assert len(stage.fake.executions) == ROWS
     assert verdict.booked == verdict.invoice
+
+
+class Broken(FakeOpenAI):
+    """Takes no batch, and says only that something went wrong, as often as this says."""
+
+    left = 8
+
+    def create(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._enter(key, "create")
+        if self.left:
+            self.left -= 1
+            raise Refusal("The server had an error.", status=500)
+        return super().create(key, body)
+
+
+def test_a_provider_that_always_fails_is_asked_more_and_more_seldom(tmp_path: Path) -> None:
+    stage = staged(tmp_path, msgspec.structs.replace(SPEC, batch=BatchSize(rows=ROWS)), ROWS, Quirks(), Broken)
+    began = stage.clock.elapsed()
+    assert play(stage).reason is EndReason.FINISHED
+    assert stage.fake.calls.count("create") >= 9
+    assert totals_of(stage).succeeded == ROWS
+    # Eight proofs of some minutes each, and between them pauses of 60, 120, 240 ... seconds, at most half an hour.
+    assert stage.clock.elapsed() - began > sum((60, 120, 240, 480, 960, 1_800, 1_800))

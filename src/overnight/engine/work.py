@@ -14,10 +14,25 @@ from overnight.core.machine import Event as BatchEvent
 from overnight.core.machine import evolve
 from overnight.data.shards import varied
 from overnight.ports import Blobs, Changes, Clock, Event, Lease, Provider, Store
-from overnight.types import Batch, BatchId, BatchState, Failure, Hold, JobId, RemoteId, Reply, Segment, Shard, Tag
+from overnight.types import (
+    Batch,
+    BatchId,
+    BatchState,
+    Failure,
+    FailureKind,
+    Hold,
+    JobId,
+    RemoteId,
+    Reply,
+    Segment,
+    Shard,
+    Tag,
+)
 
 LOADED: Final = 4
 """Creates that carry their requests, at the same time: each may take as long as its size needs on a line of its own."""
+MOST_PAUSE = 1_800.0
+"""Seconds that a batch which never arrives waits at most before it is sent again."""
 AnswerCheck = Callable[[Reply], str | None]
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,8 +110,13 @@ class Work:
         return replace(new, not_before=not_before, put_back=(*batch.put_back, failure.kind))
 
     def anew(self, batch: Batch) -> Batch:
-        """The same attempt once more, of a batch that never arrived: nobody has refused anything."""
-        return replace(self.planned_batch(batch.shard, rank=batch.rank), put_back=batch.put_back)
+        """The same attempt once more, of a batch that never arrived: nobody has refused anything. Where that happens
+        again and again, as with a provider that answers every create with 5xx, it waits longer each time."""
+        earlier = batch.put_back.count(FailureKind.MISSING)
+        delay = min(self.terms.visibility * 2 ** (earlier - 1), MOST_PAUSE) if earlier else 0.0
+        new = self.planned_batch(batch.shard, rank=batch.rank)
+        not_before = self.clock.now() + delay if delay else 0.0
+        return replace(new, not_before=not_before, put_back=(*batch.put_back, FailureKind.MISSING))
 
     def follow_up_rows(self) -> int:
         """The most rows of the next follow-up; where a lost batch is known by its number of requests only, another
