@@ -221,16 +221,18 @@ class Running:
         work.terms = self.terms(spec_of(job), work.provider.limits, work.provider.short_polling)
 
     async def _known_batch(self, job: Job) -> RemoteId | None:
-        """One that is out, where there is one: providers forget old ones. None that was deleted at our wish."""
+        """One that is out, where there is one, else the newest: providers forget old ones. None that was deleted at our
+        wish."""
         view = await self.home.store.view(job.id, self.home.clock.now(), 0)
         for batch in reversed(view.open):
             if batch.remote is not None:
                 return batch.remote.id
         deleted = spec_of(job).policy.delete_batches
+        newest: RemoteId | None = None
         async for batch in self.home.store.batches(job.id):
             if batch.remote is not None and not (deleted and batch.cleaned):
-                return batch.remote.id
-        return None
+                newest = batch.remote.id
+        return newest
 
     # ------------------------------------------------------------------------------------------ running
 
