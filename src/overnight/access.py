@@ -145,7 +145,7 @@ def _like(name: str, table: Mapping[str, Any], wrong: Callable[[str | None, str]
             raise wrong(None, f"unknown provider: give it `like` (e.g. openai) and `base_url`; `{field}` is missing")
     keys = (table["key"],) if "key" in table else ()
     return replace(
-        PROVIDERS[table["like"]], name=name, like=table["like"], keys=keys, base_urls=(), base_url=None,
+        PROVIDERS[table["like"]], name=name, like=table["like"], keys=keys, base_urls=(), base_url=None, small=None,
         organization=None, project=None, version=None,
     )  # fmt: skip
 

@@ -7,8 +7,10 @@ this and nothing below it.
 from __future__ import annotations
 
 from overnight.api.client import Client
+from overnight.api.live import LivePlan
 from overnight.api.reading import Attempt, RowHistory, Status
 from overnight.api.sync import Results, run
+from overnight.engine.live import Fact
 from overnight.engine.operate import Chosen
 from overnight.engine.prepare import Money, Preview
 from overnight.engine.runner import End, EndReason
@@ -19,6 +21,8 @@ __all__ = [
     "Client",
     "End",
     "EndReason",
+    "Fact",
+    "LivePlan",
     "Money",
     "Preview",
     "Results",

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from overnight.api.live import LivePlan, plan_live, run_live
 from overnight.api.reading import Reading, RowHistory, Status
 from overnight.api.running import JobBusy, Look, Running, Stop, new_id, spec_of
 from overnight.app import Workspace, open_workspace
@@ -25,6 +26,7 @@ from overnight.data.spool import spool_rows
 from overnight.data.table import Which
 from overnight.data.writers import check_output
 from overnight.engine import operate, prepare
+from overnight.engine.live import Fact
 from overnight.engine.mend import Mended, mend
 from overnight.engine.operate import Chosen
 from overnight.engine.prepare import Plan, Preview, Target
@@ -66,6 +68,18 @@ class Client:
         if self._opened is None:
             raise UsageError("the client is not open: use it as `async with Client() as client`")
         return self._opened
+
+    # -------------------------------------------------------------------------------------- live providers
+
+    def plan_live(self, provider: str, model: str | None = None) -> LivePlan:
+        """What `live` would do with a provider and this model (None: a small one of its own), and the most that can
+        cost. Raises `UsageError`."""
+        return plan_live(self._running, provider, model)
+
+    async def live(self, plan: LivePlan, on_fact: Callable[[Fact], None]) -> Sequence[Fact]:
+        """Two rows through the whole life of a batch on the user's account; which facts held, each told when it is
+        known. Spends up to the plan's bound. Raises `UsageError` where the key is missing."""
+        return await run_live(self._running, plan, on_fact)
 
     # ------------------------------------------------------------------------------------------ planning
 

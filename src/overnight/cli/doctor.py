@@ -29,17 +29,35 @@ SCARCE: Final = 1_000_000_000
 @verb(
     """Settings and where each comes from, keys present or missing, the home, its disk, models, versions.
 
-    With JOB, whose account it belongs to. Exit code 1 where this machine must be mended. Keys are never shown.
+    With JOB, whose account it belongs to. With --live, two rows through the whole life of a batch at that provider, on
+    your account and for your money, and which of the facts held that jobs are built on. Exit code 1 where this machine
+    must be mended, or a fact did not hold. Keys are never shown.
 
     \b
     Examples:
       overnight doctor
       overnight doctor reviews
+      overnight doctor --live openai --max-cost 0.05
     """
 )
 @click.argument("job", required=False)
-def doctor(call: Call, job: str | None) -> int:
+@click.option("--live", metavar="PROVIDER", help="Look what holds at this provider; asks before it spends.")
+@click.option("--model", metavar="MODEL", help="For --live; default a small one of the provider.")
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(0),
+    default=0.05,
+    show_default=True,
+    metavar="DOLLARS",
+    help="For --live: spend no more than that.",
+)
+@click.option("-y", "--yes", is_flag=True, help="For --live: do not ask before sending.")
+def doctor(call: Call, job: str | None, live: str | None, model: str | None, max_cost: float, yes: bool) -> int:
     """See its help."""
+    if live is not None:
+        from overnight.cli.live import look
+
+        return look(call, live, model, max_cost, yes)
     config = call.config()
     home, good = _home(config)
     account = None if job is None else _account(call, job)

@@ -36,6 +36,7 @@ class Provider:
     queue: str  # what else is limited, for people
     price: str  # of batches beside real time, for people
     notes: tuple[str, ...] = ()
+    small: str | None = None  # a cheap model that every account has
     expires: bool = True
     keeps_expired: bool = True  # finished rows of an expired batch can be had
     keeps_canceled: bool = True
@@ -93,10 +94,11 @@ _OPENAI: Final = Provider(
     kept="30 days",
     queue="2,000 batches made an hour; enqueued prompt tokens by model and tier",
     price="half; input from the cache is halved as well from gpt-5 on",
+    small="gpt-5.4-mini",
     organization="OPENAI_ORG_ID",
     project="OPENAI_PROJECT_ID",
 )
-_KIN: Final = replace(_OPENAI, organization=None, project=None)
+_KIN: Final = replace(_OPENAI, small=None, organization=None, project=None)
 """An API made after OpenAI's."""
 _OURS: Final = replace(
     _KIN,
@@ -119,6 +121,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         _OPENAI,
         Provider(
             name="anthropic",
+            small="claude-haiku-4-5",
             dialect="anthropic",
             keys=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
             base_urls=("ANTHROPIC_BASE_URL",),
@@ -138,6 +141,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         ),
         Provider(
             name="gemini",
+            small="gemini-2.5-flash",
             dialect="gemini",
             keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
             base_urls=("GOOGLE_GEMINI_BASE_URL",),
@@ -156,6 +160,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         ),
         Provider(
             name="vertex",
+            small="gemini-2.5-flash",
             dialect="vertex",
             keys=("CLOUDSDK_AUTH_ACCESS_TOKEN",),  # not needed: there are application default credentials
             base_urls=("GOOGLE_VERTEX_BASE_URL",),
@@ -197,6 +202,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         replace(
             _KIN,
             name="mistral",
+            small="mistral-small-latest",
             keys=("MISTRAL_API_KEY",),
             base_urls=("MISTRAL_BASE_URL",),
             base_url="https://api.mistral.ai/v1",
@@ -212,6 +218,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         replace(
             _KIN,
             name="groq",
+            small="openai/gpt-oss-20b",
             keys=("GROQ_API_KEY",),
             base_urls=("GROQ_BASE_URL",),
             base_url="https://api.groq.com/openai/v1",
@@ -227,6 +234,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         replace(
             _KIN,
             name="together",
+            small="meta-llama/Llama-3.3-70B-Instruct-Turbo",
             keys=("TOGETHER_API_KEY",),
             base_urls=("TOGETHER_BASE_URL",),
             base_url="https://api.together.ai/v1",
@@ -240,7 +248,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
             price="half for two models only, full for the rest",
             notes=("its batches have no counters: progress is told by time",),
         ),
-        replace(_OURS, name="local"),
-        replace(_OURS, name="fake"),
+        replace(_OURS, name="local", small="smollm2"),
+        replace(_OURS, name="fake", small="echo"),
     )
 }

@@ -96,6 +96,13 @@ def requests_of(
 ) -> tuple[Requests, OutputLimit | None]:
     """How rows become requests, and the limit of an answer. Raises `UsageError` for templates and parameters that do
     not work."""
+    shape, limit = shape_of(spec, target, rules)
+    return requests(spec, shape, source.columns, tag, source.locator), limit
+
+
+def shape_of(spec: Spec, target: Target, rules: AnswerRules) -> tuple[RequestShape, OutputLimit | None]:
+    """What a job's requests have in common, and the limit of an answer. Raises `UsageError` for parameters that do not
+    work."""
     limit = output_limit(spec, target.like, target.model, target.base_url, rules.schema)
     shape = RequestShape(
         dialect=target.dialect,
@@ -108,7 +115,7 @@ def requests_of(
         extra=spec.parameters.get("extra", {}),
         cache=spec.prompt.cache,
     )
-    return requests(spec, shape, source.columns, tag, source.locator), limit
+    return shape, limit
 
 
 def check_kept(spec: Spec, columns: Sequence[str]) -> None:
