@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from overnight.testing import (
 )
 from overnight.testing.openai_fake import FakeOpenAI, Quirks
 from overnight.testing.openai_flavours import FLAVOURS
-from tests.cli.calling import Done, call
+from tests.cli.calling import Done, call, command
 
 DEAR = ("--max-cost", "1")
 
@@ -197,3 +199,20 @@ def test_what_is_missing_is_said(
     monkeypatch.delenv("MISTRAL_API_KEY", raising=False)
     done = call("doctor", "--live", *argv)
     assert (done.code, told in done.err) == (2, True), done.err
+
+
+def test_ctrl_c_cancels_and_removes_what_was_made(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with openai(monkeypatch.setenv) as stage:
+        stage.fake.takes = 1e6
+        stage.fake.quirks = replace(stage.fake.quirks, window=1e7)
+        argv = command("doctor", "--live", "openai", *DEAR, "--yes", "--poll", "0.05", "--visibility", "1")
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as check:
+            assert check.stdout is not None
+            while "deleted runs nothing" not in check.stdout.readline():
+                pass
+            check.send_signal(signal.SIGINT)
+            rest, said = check.communicate(timeout=30)
+        assert check.returncode not in {0, 1}, said
+        assert "held      everything of the check is removed" in rest, said
+        assert {batch.status for batch in stage.fake.made.values()} == {"cancelled", "failed"}
+        assert stage.fake.stored == {}

@@ -11,8 +11,9 @@ from overnight.api.running import VISIBILITY, Running
 from overnight.core.cost import Rates, ceiling
 from overnight.data.requests import PromptRequests
 from overnight.data.schemas import answer_rules
-from overnight.engine.live import BATCHES, ROWS, Fact, Live, Sample
+from overnight.engine.live import BATCHES, PATIENCE, ROWS, Fact, Live, Sample
 from overnight.engine.prepare import shape_of
+from overnight.engine.runner import take
 from overnight.errors import UsageError
 from overnight.spec import Prompt, Spec
 from overnight.types import JobId, PicoUSD
@@ -21,6 +22,7 @@ from overnight.wire.custom_ids import custom_id
 DEAREST: Final = Rates(150_000_000, 150_000_000, 600_000_000)
 """What is assumed where no price is known: as much as the dearest model of any price list costs."""
 POLL: Final = 10.0
+LEASE: Final = BATCHES * PATIENCE
 LIMIT: Final = 16
 """Output tokens of a row."""
 _JOB: Final = JobId("live")
@@ -70,10 +72,14 @@ def plan_live(running: Running, name: str, model: str | None) -> LivePlan:
 
 
 async def run_live(running: Running, plan: LivePlan, told: Callable[[Fact], None]) -> Sequence[Fact]:
-    """The facts of the provider, each told when it is found. Raises `UsageError` where its key is missing."""
+    """The facts of the provider, each told when it is found. Raises `UsageError` where its key is missing, or another
+    process of this home looks at the same provider."""
     home = running.home
-    provider = home.provider(plan.name, _JOB, plan.spec)
-    config = home.config
+    provider, config = home.provider(plan.name, _JOB, plan.spec), home.config
+    lease = await take(home.store, f"live {plan.name}", home.owner, LEASE, home.is_dead)
+    if lease is None:
+        await provider.close()
+        raise UsageError(f"another check of {plan.name} is under way: wait for it")
     try:
         live = Live(
             plan.name,
@@ -88,4 +94,5 @@ async def run_live(running: Running, plan: LivePlan, told: Callable[[Fact], None
         return await live.run()
     finally:
         await provider.close()
+        await home.store.release(lease)
         home.forget_server(_JOB)
