@@ -118,8 +118,9 @@ QUIRKY = (
     ("Anthropic's Message Batches", "test_anthropic_quirks", "anthropic_fake"),
     ("The Gemini API's batches", "test_gemini_quirks", "gemini_fake"),
     ("Vertex AI's batch prediction", "test_vertex_quirks", "vertex_fake"),
+    ("Azure OpenAI, Mistral, Groq, Together", "test_openai_kin_quirks", None),
 )
-"""Title, module of the tests, module of the fake."""
+"""Title, module of the tests, module of the fake (None: the switches of the first)."""
 
 
 def quirks() -> str:
@@ -134,7 +135,7 @@ def quirks() -> str:
     )
 
 
-def _quirks_of(title: str, tested: ModuleType, fake: str) -> str:
+def _quirks_of(title: str, tested: ModuleType, fake: str | None) -> str:
     switches = comments(tested.Quirks)
     others = [name.removeprefix("test_quirk_") for name in vars(tested) if name.startswith("test_quirk_")]
     rows = []
@@ -153,8 +154,11 @@ def _quirks_of(title: str, tested: ModuleType, fake: str) -> str:
         )
     head = ("", "quirk", "rows end", "batches asked for", "failures, by attempt", "booked")
     plays = "".join(f"* Q-{name.partition('_')[0].upper()}: {_sentence(name)}\n" for name in others)
+    told = f"## {title}\n\n{table(head, rows)}\n"
+    if fake is None:
+        return f"{told}In these flavours the fake OpenAI has the switches of the first table.\n"
     return (
-        f"## {title}\n\n{table(head, rows)}\n"
+        told
         + (f"Tested by a play of their own:\n\n{plays}\n" if plays else "")
         + f"The switches, `overnight.testing.{fake}.Quirks`; numbers of calls count from 0:\n\n"
         f"{table(('switch', 'what the provider does'), ((f'`{name}`', text) for name, text in switches.items()))}"
