@@ -24,7 +24,8 @@ class Spent:
 
 
 def run(command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None) -> Spent:
-    """Run it to its end. Raises where it fails, with the end of what it printed."""
+    """Run it to its end. Raises where it fails, with the end of what it printed. The peak is at least that of who
+    calls: the system counts what a process was before it became another."""
     begun = time.perf_counter()
     with log.open("wb") as out:
         process = subprocess.Popen(

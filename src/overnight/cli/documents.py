@@ -52,6 +52,7 @@ def job_document(status: Status) -> dict[str, Any]:
         "tokens": {
             "input": totals.tokens.input,
             "cached": totals.tokens.cached,
+            "written": totals.tokens.written,
             "output": totals.tokens.output,
             "reasoning": totals.tokens.reasoning,
         },

@@ -113,6 +113,7 @@ def preview_document(preview: Preview) -> dict[str, Any]:
         "tokens": {
             "input": summary.tokens,
             "input_ceiling": summary.tokens_ceiling,
+            "shared": summary.shared,
             "output_ceiling": summary.max_output,
             "output_limit": None if limit is None else limit.tokens,
             "output_limit_reason": None if limit is None else limit.reason,

@@ -197,6 +197,7 @@ class FakeAnthropic(Books):
         key = (parts[0], parts[1]) if parts is not None else (row.custom_id, 0)
         word = self._word(key[1], self._turns[key])
         self._turns[key] += 1
+        batch.rows[batch.done - 1] = Row(row.custom_id, {})  # what has run is not looked at again, and may be long
         serial = f"{batch.id.removeprefix('msgbatch_')}{batch.done:06d}"
         ended = end(row, word, serial, self.answering, self._cache)
         price = cost(ended.tokens, self.rates) if ended.tokens is not None else PicoUSD(0)
