@@ -39,6 +39,7 @@ docs: $(VENV)/dev  ## write the generated docs, or say which are stale (CI=true)
 
 bench: $(VENV)/dev  ## speed and memory beside the floor of the same run
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/caching.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
