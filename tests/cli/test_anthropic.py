@@ -58,8 +58,7 @@ def test_labels_are_a_schema_that_is_enforced(claude: Claude, place: Path) -> No
     done = claude.run("--labels", "good,bad", "-o", "out.csv", "--yes")
     assert done.code == 0, done.err
     assert {row["answer"] for row in read_table(place / "out.csv")} <= {"good", "bad"}
-    (batch,) = claude.fake.made.values()
-    format = batch.rows[0].params["output_config"]["format"]
+    format = call("show", "rows", "k0", "--json").document["request"]["params"]["output_config"]["format"]
     assert format["type"] == "json_schema"
     assert "good" in json.dumps(format["schema"])
 
