@@ -138,6 +138,12 @@ class Home:
             return [json.loads(line) for line in file]
 
 
+def forget_garbage() -> None:
+    """The searches for garbage to come, one a death, look only at what is made from now on."""
+    gc.collect()
+    gc.freeze()
+
+
 def killed(world: World, home: Home, status: str) -> None:
     """A life that ends at the world's call. What a killed process leaves to the system is closed here."""
     with warnings.catch_warnings():
@@ -158,6 +164,7 @@ def killed(world: World, home: Home, status: str) -> None:
     ],
 )
 def test_killed_at_every_call(tmp_path: Path, begins: str, ends: str, when: When) -> None:
+    forget_garbage()
     asyncio.run(Home(tmp_path / "seed").seed(begins))
     for at in range(1, 200):
         shutil.copytree(tmp_path / "seed", tmp_path / f"{at}")

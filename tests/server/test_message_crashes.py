@@ -18,7 +18,7 @@ from overnight.server.sweep import Sweep
 from overnight.testing.crashes import When, World
 from overnight.types import Counts, Endpoint
 from overnight.wire import anthropic
-from tests.server.test_crashes import CONCURRENCY, ROWS, Home, killed
+from tests.server.test_crashes import CONCURRENCY, ROWS, Home, forget_garbage, killed
 
 
 def line(number: int) -> bytes:
@@ -84,6 +84,7 @@ class MessageHome(Home):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_every_call(tmp_path: Path, when: When) -> None:
+    forget_garbage()
     for at in range(1, 200):
         names: list[str] = []
         home = MessageHome(tmp_path / f"{at}", names)
