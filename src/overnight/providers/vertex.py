@@ -23,7 +23,7 @@ from overnight.wire import vertex as wire
 
 LIMITS = PROVIDERS["vertex"].limits
 SKEW: Final = 300.0  # seconds that the service's `createTime` may differ from what the caller knows
-PIECE: Final = 1 << 21  # bytes of a download asked for at a time
+PIECE: Final = 1 << 20  # bytes of a download asked for at a time
 COPIES: Final = 4  # downloads at the same time; each holds two pieces
 _REGIONS_OF_SEVERAL: Final = frozenset({"us", "eu"})
 
