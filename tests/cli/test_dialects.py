@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +49,41 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
             yield {"openai": f"{own}/v1", "anthropic": own, "gemini": own, "vertex": url}
     finally:
         server.stop()
+
+
+PICTURES = """\
+source: pictures.csv
+key: id
+prompt:
+  user: '{{ text }}'
+  images: ['{{ picture }}']
+  documents: ['{{ paper }}']
+parameters: {max_output_tokens: 50}
+rows: {on_bad: skip}
+policy: {poll: 0.05, visibility: 0.2}
+"""
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
+def test_images_and_documents_reach_the_model(servers: dict[str, str], place: Path, provider: str) -> None:
+    (place / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
+    (place / "b.pdf").write_bytes(b"%PDF-1.7 /Type /Page")
+    (place / "secret").write_text("root:x:0:0")
+    (place / "job.yaml").write_text(PICTURES)
+    (place / "pictures.csv").write_text(
+        "id,picture,paper,text\n1,a.png,b.pdf,one\n2,https://x.example/a.jpg,,two\n3,secret,,no\n"
+    )
+    run = ("run", "job.yaml", "--base-url", servers[provider], "-o", "out.csv", "--yes", "--model")
+    done = call(*run, f"{provider}/m")
+    assert done.code == 0, done.err  # the row without a picture is skipped by the job's own rule
+    table = read_table(place / "out.csv")
+    assert [(row["status"], row["answer"]) for row in table] == [
+        ("succeeded", "one"),
+        ("succeeded", "two"),
+        ("skipped", ""),
+    ]
+    sent = json.dumps(call("show", "pictures", "1", "--json").document["request"])
+    assert base64.b64encode(b"%PDF-1.7 /Type /Page").decode() in sent
 
 
 def test_every_dialect_says_the_same(servers: dict[str, str], place: Path) -> None:

@@ -379,7 +379,6 @@ def test_the_summary_counts_rows_reasons_and_the_money_of_each_batch_once(blobs:
         cost=800_000_000,  # type: ignore[arg-type]
         unknown_rows=1,
     )
-    assert summary.shares == {"a": 2 / 3, "b": 1 / 3}
 
 
 def test_a_row_is_found_by_its_key(blobs: FileBlobs) -> None:

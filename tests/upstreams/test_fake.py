@@ -53,6 +53,16 @@ def test_chat_echoes_the_last_user_message_in_openais_shape() -> None:
     assert (read.usage.prompt_tokens, read.usage.completion_tokens) == (3 + 3, 3)  # ceil(9/4) + ceil(11/4), ceil(11/4)
 
 
+def test_images_and_files_are_taken_and_not_echoed() -> None:
+    parts = [
+        {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERg=="}},
+        {"type": "text", "text": "what is it"},
+    ]
+    status, body = ask(FakeUpstream(), CHAT, {"messages": [{"role": "user", "content": parts}]})
+    assert (status, body["choices"][0]["message"]["content"]) == (200, "what is it")
+
+
 def test_equal_requests_have_equal_replies_and_others_other_ids() -> None:
     async def three() -> list[UpstreamReply]:
         fake = FakeUpstream()
@@ -237,7 +247,7 @@ def test_a_schema_that_no_answer_can_be_made_for_is_refused(schema: dict[str, An
         (CHAT, {}, 400, "messages"),
         (CHAT, {"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0].role"),
         (CHAT, {"messages": [{"role": "user"}]}, 400, "messages[0].content"),
-        (CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages[0].content"),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "video"}]}]}, 400, "messages[0].content"),
         (CHAT, say("x", stream=True), 400, "stream"),
         (CHAT, say("x", n=2), 400, "n"),
         (CHAT, say("x", max_tokens=0), 400, "max_tokens"),

@@ -28,12 +28,6 @@ class MergeSummary:
     cost: PicoUSD | None  # the part that is known; None where there is no price
     unknown_rows: int  # rows that may have run and never came back
 
-    @property
-    def shares(self) -> Mapping[str, float]:
-        """Labels by their share of the succeeded rows."""
-        total = sum(self.labels.values())
-        return {label: rows / total for label, rows in self.labels.items()}
-
 
 def merge(parts: Parts, path: Path, which: Which = "finished") -> MergeSummary:
     """Write the table; the format is told by the suffix. Images go into a directory beside it. Raises `UsageError`

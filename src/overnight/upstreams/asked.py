@@ -13,6 +13,7 @@ import orjson
 from overnight.wire.openai.refusal import Refusal
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+MEDIA: Final = frozenset({"image_url", "input_audio", "file"})
 MOST_INPUTS: Final = 2048
 
 
@@ -41,8 +42,9 @@ def invalid(name: str, wanted: str) -> Refusal:
     return Refusal(f"Invalid value for '{name}': expected {wanted}.", param=name, code="invalid_value")
 
 
-def messages(chat: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The messages of a chat request, each with `content` as one text (None beside tool calls)."""
+def messages(chat: Mapping[str, Any], *, media: bool = False) -> list[dict[str, Any]]:
+    """The messages of a chat request, each with `content` as one text (None beside tool calls). Images and files are
+    refused, or with `media` taken and left out of the text."""
     given = chat.get("messages")
     if not isinstance(given, list) or not given:
         raise missing("messages")
@@ -53,17 +55,19 @@ def messages(chat: Mapping[str, Any]) -> list[dict[str, Any]]:
             raise invalid(f"{where}.role", f"one of {', '.join(sorted(ROLES))}")
         if message.get("content") is None and not message.get("tool_calls"):
             raise invalid(f"{where}.content", "a string")
-        read.append({**message, "content": _text(message.get("content"), f"{where}.content")})
+        read.append({**message, "content": _text(message.get("content"), f"{where}.content", media)})
     return read
 
 
-def _text(content: object, where: str) -> str | None:
+def _text(content: object, where: str, media: bool) -> str | None:
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise invalid(where, "a string or an array of parts")
     texts = []
     for part in content:
+        if media and isinstance(part, dict) and part.get("type") in MEDIA:
+            continue
         if not isinstance(part, dict) or part.get("type") not in {"text", "refusal"}:
             raise Refusal("Only text is supported here.", param=where, code="unsupported_value")
         text = part.get(part["type"])

@@ -36,8 +36,8 @@ def never(endpoint: str, request: Mapping[str, Any]) -> None:
 
 
 class FakeUpstream:
-    """Echoes the last user message, or fills the JSON Schema that is asked for (`fill`); texts become unit vectors that
-    depend on nothing but the text.
+    """Echoes the text of the last user message (images and files are taken, not looked at), or fills the JSON Schema
+    that is asked for (`fill`); texts become unit vectors that depend on nothing but the text.
 
     Any model name is served. Ids are hashes of the request and `created` is 0, so equal requests have equal replies.
     Usage: `count` of every message, and of the answer; an answer over the output limit is cut there, with
@@ -103,7 +103,7 @@ class FakeUpstream:
 
     def _chat(self, chat: Mapping[str, Any], serial: str) -> dict[str, Any]:
         asked.one_choice(chat)
-        messages = asked.messages(chat)
+        messages = asked.messages(chat, media=True)
         content = _content(chat, asked.last_user_text(messages))
         limit = asked.output_limit(chat)
         cut = content if limit is None else self._longest_start(content, limit)

@@ -156,6 +156,9 @@ def _content(content: object, where: str) -> str | list[dict[str, Any]]:
         elif kind == "input_image" and part.get("image_url"):
             image = {"url": part["image_url"], "detail": part.get("detail") or "auto"}
             parts.append({"type": "image_url", "image_url": image})
+        elif kind == "input_file" and part.get("file_data"):
+            file = {name: part[name] for name in ("filename", "file_data") if part.get(name)}
+            parts.append({"type": "file", "file": file})
         else:
             raise Refusal(f"Unsupported content of type '{kind}'.", param=where, code="unsupported_value")
     return parts
