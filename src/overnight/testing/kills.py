@@ -26,6 +26,8 @@ from overnight.upstreams.url import CONCURRENCY
 ROWS = 240
 BATCH_ROWS = 40
 IN_FLIGHT = 3
+SETTINGS = ("OVERNIGHT_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")
+"""Beginnings of variables that a command does not inherit."""
 FINISHED = 3  # exit code: finished, with failed rows
 SLOWEST = 3.0  # seconds of an execution
 JOURNALED = 2.0  # seconds after an answer left the model in which the server has it on the disk
@@ -53,6 +55,26 @@ def executions_of(row: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Face:
+    """A dialect as the server is spoken to in it: what its address ends with, how a create begins, and where its
+    batches and files are listed."""
+
+    name: str
+    ending: str
+    create: str
+    batches: str
+    files: str | None
+
+
+FACES = (
+    Face("openai", "/v1", "POST /v1/batches ", "/v1/batches?limit=100", "/v1/files?limit=100"),
+    Face("anthropic", "", "POST /v1/messages/batches ", "/v1/messages/batches?limit=100", None),
+    Face("gemini", "", "POST /v1beta/models/echo:batchGenerateContent", "/v1beta/batches", "/v1beta/files"),
+)
+"""Jobs take them in turn."""
+
+
+@dataclass(frozen=True, slots=True)
 class Blow:
     """A kill: of whom, and when: `delay` seconds after something was started, or at the `number`-th request from then
     that begins with `request`, before it arrives or before its answer does."""
@@ -72,6 +94,7 @@ class Trial:
     seed: int
     root: Path
     most: int
+    face: Face
     kills: int = 0
     server_kills: list[float] = field(default_factory=list)
     lives: int = 0
@@ -165,7 +188,7 @@ class Trial:
         if self.kills >= self.most:
             return None
         whom = dice.choice(("pipeline",) * 6 + ("server", "both"))
-        request = dice.choice((None, None, "", "POST /v1/batches "))
+        request = dice.choice((None, None, "", self.face.create))
         return Blow(
             pipeline=whom != "server",
             server=whom != "pipeline",
@@ -186,19 +209,23 @@ class Trial:
         self._turnstile.target = ready["port"]
         return server
 
+    @property
+    def _address(self) -> str:
+        return self._turnstile.url.removesuffix("/v1") + self.face.ending
+
     async def _pipeline(self, log: IO[bytes]) -> Process:
         self.lives += 1
         return await self._start(
             log,
-            *("run", "rows.csv", "--model", "openai/echo", "--base-url", self._turnstile.url, "--prompt", "{{ text }}"),
-            *("--key", "id", "--output", "answers.csv", "--yes"),
+            *("run", "rows.csv", "--model", f"{self.face.name}/echo", "--base-url", self._address),
+            *("--prompt", "{{ text }}", "--key", "id", "--output", "answers.csv", "--yes"),
             *("--set", f"batch.rows={BATCH_ROWS}", "--set", f"batch.in_flight={IN_FLIGHT}"),
         )
 
     async def _start(self, log: IO[bytes], *words: str) -> Process:
         log.write(f"--- {time.monotonic():.3f} {' '.join(words[:1])}\n".encode())
         log.flush()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OVERNIGHT_", "OPENAI_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "overnight", *words),
             cwd=self.root,
@@ -277,14 +304,15 @@ class Trial:
         finally:
             await store.close()
         self._judge_money(totals.tokens, totals.unknown_rows)
-        api = Http(self._turnstile.url, {})
+        api = Http(self._turnstile.url.removesuffix("/v1"), {})
         try:
-            documents = json.loads((await api.get("/batches", {"limit": "100"})).body)["data"]
-            files = json.loads((await api.get("/files", {"limit": "100"})).body)["data"]
+            made = json.loads((await api.get(self.face.batches)).body)
+            files = {} if self.face.files is None else json.loads((await api.get(self.face.files)).body)
         finally:
             await api.close()
-        self.found += [f"file left at the server: {file['filename']}" for file in files]
-        self._judge_batches(batches, documents)
+        left = files.get("data") or files.get("files") or []
+        self.found += [f"file left at the server: {file.get('filename') or file['name']}" for file in left]
+        self._judge_batches(batches, made.get("data") or made["operations"])
 
     def _judge_money(self, booked: Tokens, unknown: int) -> None:
         """All tokens are booked, but for executions that a kill of the server took away."""
@@ -300,19 +328,26 @@ class Trial:
     def _judge_batches(self, batches: list[Batch], documents: list[dict[str, object]]) -> None:
         """No shard ran in two batches, and no batch ran that nobody asked for."""
         shards = {batch.remote.id: batch.shard.id for batch in batches if batch.remote is not None}
-        ran = [RemoteId(str(document["id"])) for document in documents if document["status"] != "failed"]
+        ran = [_id_of(document) for document in documents if document.get("status") != "failed"]
         twice = Counter(shards[each] for each in ran if each in shards)
         self.found += [f"shard {shard} was sent in {times} batches" for shard, times in twice.items() if times > 1]
         self.found += [f"batch {each} belongs to nobody" for each in ran if each not in shards]
 
 
+def _id_of(document: dict[str, object]) -> RemoteId:
+    return RemoteId(str(document.get("id") or document["name"]))
+
+
 async def campaign(seed: int, root: Path, kills: int) -> list[Trial]:
-    """Trials of seed, seed + 1 and so on, until there were so many kills."""
+    """Trials of seed, seed + 1 and so on, one in each dialect at the same time, until there were so many kills."""
     trials: list[Trial] = []
-    while (left := kills - sum(trial.kills for trial in trials)) > 0:
-        trial = Trial(seed + len(trials), root / f"{seed + len(trials)}", left)
-        await trial.run()
-        trials.append(trial)
-        if trial.found:
-            break
+    while (left := kills - sum(trial.kills for trial in trials)) > 0 and not any(trial.found for trial in trials):
+        together = min(left, len(FACES))
+        first = seed + len(trials)
+        new = [
+            Trial(number, root / f"{number}", left // together + (at < left % together), FACES[number % len(FACES)])
+            for at, number in enumerate(range(first, first + together))
+        ]
+        await asyncio.gather(*(trial.run() for trial in new))
+        trials += new
     return trials

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from overnight.testing.histories import problems_of, replay
-from overnight.testing.kills import campaign
+from overnight.testing.kills import FACES, campaign
 
 CHUNK = 10
 LINES = 500  # seeds between two lines that say how far it is
@@ -70,12 +70,14 @@ def _kills(seed: int, kills: int) -> int:
     trials = asyncio.run(campaign(seed, root, kills))
     for trial in trials:
         _say(
-            f"job {trial.seed}: {trial.kills} kills ({len(trial.server_kills)} of them met the server), "
-            f"{trial.lives} processes, {len(trial.found)} faults; "
+            f"job {trial.seed} ({trial.face.name}): {trial.kills} kills "
+            f"({len(trial.server_kills)} of them met the server), {trial.lives} processes, {len(trial.found)} faults; "
             f"{trial.repeated} requests in flight at the server ran again"
         )
         if trial.found:
-            again = f"python -m overnight.testing.prove --seeds 0 --first {trial.seed} --kills {trial.most}"
+            again = (
+                f"python -m overnight.testing.prove --seeds 0 --first {trial.seed} --kills {trial.most * len(FACES)}"
+            )
             _say(*(f"    {fault}" for fault in trial.found), f"  again: {again}", f"  its folder is {trial.root}")
     return sum(bool(trial.found) for trial in trials)
 
