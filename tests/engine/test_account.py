@@ -10,7 +10,7 @@ from overnight.engine.runner import EndReason
 from overnight.spec import BatchSize, Policy, Prompt, Spec
 from overnight.testing.crashes import World
 from overnight.testing.histories import MODEL, RATES
-from overnight.testing.openai_fake import FakeOpenAI, Refusal
+from overnight.testing.openai_fake import FakeOpenAI, Quirks, Refusal
 from overnight.testing.plays import Stage, play, set_stage
 from overnight.testing.virtual_time import VirtualClock
 from tests.engine.acting import acting
@@ -66,3 +66,22 @@ def test_files_that_may_not_be_deleted_hold_no_job(tmp_path: Path) -> None:
     end = asyncio.run(played.live(World()))
     assert end.reason is EndReason.FINISHED
     assert end.view.job.hold is None
+
+
+def test_a_provider_that_names_no_account_and_forgets_the_oldest_batch_knows_the_job_by_the_newest(
+    tmp_path: Path,
+) -> None:
+    clock = VirtualClock()
+    fake = FakeOpenAI(
+        clock.now,
+        Quirks(names_account=False),
+        takes=60.0,
+        rates=RATES,
+        rows=lambda row, turn: "400" if row == 5 else "ok",
+    )
+    played = set_stage(tmp_path, ROWS, fake, clock, SPEC)
+    assert play(played).reason is EndReason.FINISHED
+    del fake.made[next(iter(fake.made))]
+    assert acting(played, lambda client, job: client.retry(job)) == 1
+    assert play(played).reason is EndReason.FINISHED
+    assert len(fake.made) == 2
